@@ -1,0 +1,320 @@
+"""Files that appear whole: the primitives that every room above writes with.
+
+Source: docs/format/v1.md, "Publishing a file"; open(2) and nfs(5) for exclusive creation.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+_T = TypeVar("_T")
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL})
+_RETRY = frozenset({errno.ESTALE, errno.EINTR, errno.EAGAIN})
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+COPY_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """Permission bits of what is created; ``None`` leaves them to the process's umask."""
+
+    file_mode: int | None = None
+    dir_mode: int | None = None
+
+
+def retrying(action: Callable[[], _T], attempts: int = 6) -> _T:
+    """Run ``action`` again while the file server answers with a stale handle; about three seconds in all.
+
+    Raises:
+        OSError: the last error, when it is of another kind or stays.
+    """
+    delay_s = 0.05
+    for attempt in range(attempts):
+        try:
+            return action()
+        except OSError as error:
+            if error.errno not in _RETRY or attempt == attempts - 1:
+                raise
+            time.sleep(delay_s)
+            delay_s *= 2
+    raise AssertionError("unreachable")
+
+
+def read_bytes(path: Path, limit_bytes: int | None = None) -> bytes:
+    """Return the content of a regular file; never follows a link at the last component, never blocks on a pipe.
+
+    Raises:
+        OSError: it is missing, unreadable, no regular file, or longer than ``limit_bytes``.
+    """
+
+    def once() -> bytes:
+        fd = os.open(path, os.O_RDONLY | _NOFOLLOW | _CLOEXEC | os.O_NONBLOCK)
+        try:
+            info = os.fstat(fd)
+            if not stat.S_ISREG(info.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", str(path))
+            if limit_bytes is not None and info.st_size > limit_bytes:
+                raise OSError(errno.EFBIG, f"longer than {limit_bytes} bytes", str(path))
+            with os.fdopen(fd, "rb", closefd=False) as stream:
+                return stream.read()
+        finally:
+            os.close(fd)
+
+    return retrying(once)
+
+
+def list_names(path: Path) -> list[str]:
+    """Return the names in a folder, in no order; ``[]`` when there is none. A listing is never stale for names."""
+    try:
+        return [name for name in retrying(lambda: os.listdir(path)) if not name.startswith(".nfs")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+class Disk:
+    """Writes into one store: knows its private ``tmp`` folder and its permission bits.
+
+    Args:
+        tmp: folder on the store's own file system for files that have no name yet.
+        modes: permission bits of new files and folders.
+        sync: whether published files are flushed to the medium before they get their name.
+    """
+
+    def __init__(self, tmp: Path, modes: Modes = Modes(), *, sync: bool = True) -> None:
+        self.tmp = tmp
+        self.modes = modes
+        self.sync = sync
+
+    def make_dirs(self, path: Path) -> None:
+        """Make a folder and its parents, with the store's modes."""
+        if path.is_dir():
+            return
+        self.make_dirs(path.parent)
+        try:
+            self._mkdir(path)
+        except FileExistsError:
+            if not path.is_dir():
+                raise
+
+    def make_dir_exclusive(self, path: Path) -> bool:
+        """Make a folder that must be new; False when the name is taken.
+
+        After a lost reply the folder may be one's own and still be reported as taken: callers use names with random
+        parts, so that a refusal costs them one more try.
+        """
+        try:
+            self._mkdir(path)
+        except FileExistsError:
+            return False
+        return True
+
+    def _mkdir(self, path: Path) -> None:
+        retrying(lambda: os.mkdir(path))
+        if self.modes.dir_mode is not None:
+            os.chmod(path, self.modes.dir_mode)
+
+    def new_tmp_name(self) -> Path:
+        """Return a fresh random path under ``tmp``, whose folder exists."""
+        if not self.tmp.is_dir():
+            self.make_dirs(self.tmp)
+        return self.tmp / f"{os.getpid()}-{os.urandom(8).hex()}"
+
+    def open_new(self, path: Path) -> int:
+        """Create a file that must be new and return its descriptor, with the store's mode whatever the umask is."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _CLOEXEC
+        fd = os.open(path, flags, 0o666 if self.modes.file_mode is None else self.modes.file_mode)
+        if self.modes.file_mode is not None:
+            os.fchmod(fd, self.modes.file_mode)
+        return fd
+
+    def open_append(self, path: Path) -> int:
+        """Create a new file for appending by this process alone and return its descriptor."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | _NOFOLLOW | _CLOEXEC
+        fd = os.open(path, flags, 0o666 if self.modes.file_mode is None else self.modes.file_mode)
+        if self.modes.file_mode is not None:
+            os.fchmod(fd, self.modes.file_mode)
+        return fd
+
+    def publish(self, data: bytes, final: Path) -> bool:
+        """Give ``data`` the name ``final``, whole or not at all; False when the name already stands for other bytes.
+
+        Raises:
+            OSError: the disk is full or read-only, or the folder is missing. Nothing has the final name then.
+        """
+        temporary = self.new_tmp_name()
+        try:
+            self._write_new(temporary, data)
+            return self._link(temporary, final, lambda: self._same_bytes(final, data))
+        finally:
+            _unlink_quietly(temporary)
+
+    def publish_file(self, temporary: Path, final: Path) -> bool:
+        """Give a finished file under ``tmp`` its final name; the temporary name goes. False when it is taken."""
+        try:
+            return self._link(temporary, final, lambda: False)
+        finally:
+            _unlink_quietly(temporary)
+
+    def create_small(self, data: bytes, final: Path) -> bool:
+        """Create a small file by its own name at once; False when it exists. Readers must bear a torn one."""
+        try:
+            fd = self.open_new(final)
+        except FileExistsError:
+            return False
+        try:
+            os.write(fd, data)
+        finally:
+            os.close(fd)
+        return True
+
+    def write_tmp(self, fill: Callable[[BinaryIO], None]) -> Path:
+        """Write a file under ``tmp`` by ``fill`` and flush it; return its path."""
+        temporary = self.new_tmp_name()
+        try:
+            fd = self.open_new(temporary)
+            with os.fdopen(fd, "wb") as stream:
+                fill(stream)
+                stream.flush()
+                if self.sync:
+                    os.fsync(stream.fileno())
+        except BaseException:
+            _unlink_quietly(temporary)
+            raise
+        return temporary
+
+    def move(self, source: Path, target: Path) -> bool:
+        """Rename a folder or file to a name that must be free; False when the source is gone or the target taken.
+
+        A lost reply makes one's own rename look like ENOENT, so the outcome is read from the disk.
+        """
+        if target.exists() or target.is_symlink():
+            return False
+        identity = _identity(source)
+        if identity is None:
+            return False
+        try:
+            os.rename(source, target)
+        except OSError:
+            if _identity(target) != identity:
+                if _identity(source) is None:
+                    return False
+                raise
+        return True
+
+    def sync_dir(self, path: Path) -> None:
+        """Flush a folder's names to the medium, where the system can."""
+        if not self.sync:
+            return
+        try:
+            fd = os.open(path, os.O_RDONLY | _CLOEXEC)
+        except OSError:
+            return
+        try:
+            os.fsync(fd)
+        except OSError:
+            pass
+        finally:
+            os.close(fd)
+
+    def _write_new(self, path: Path, data: bytes) -> None:
+        fd = self.open_new(path)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            if self.sync:
+                os.fsync(fd)
+        finally:
+            os.close(fd)  # NFSv3 reports a full disk only here
+
+    def _link(self, temporary: Path, final: Path, same: Callable[[], bool]) -> bool:
+        try:
+            os.link(temporary, final, follow_symlinks=False)
+        except FileNotFoundError:
+            if _identity(final) != _identity(temporary) or _identity(final) is None:
+                raise
+        except FileExistsError:
+            return _is_linked(temporary, final) or same()
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                if _is_linked(temporary, final):
+                    return True
+                raise
+            return self._create_by_copy(temporary, final, same)
+        self.sync_dir(final.parent)
+        return True
+
+    def _create_by_copy(self, temporary: Path, final: Path, same: Callable[[], bool]) -> bool:
+        """Where no hard links are (FAT, some SMB): exclusive creation, then the bytes; readers check the checksum."""
+        try:
+            fd = self.open_new(final)
+        except FileExistsError:
+            return same()
+        with open(temporary, "rb") as source, os.fdopen(fd, "wb") as stream:
+            shutil.copyfileobj(source, stream, COPY_CHUNK_BYTES)
+            stream.flush()
+            if self.sync:
+                os.fsync(stream.fileno())
+        self.sync_dir(final.parent)
+        return True
+
+    @staticmethod
+    def _same_bytes(final: Path, data: bytes) -> bool:
+        try:
+            return read_bytes(final) == data
+        except OSError:
+            return False
+
+
+def remove_tree(path: Path, attempts: int = 5) -> None:
+    """Remove a folder with all in it; silly-renamed files of open readers are tried again, then left.
+
+    Raises:
+        OSError: something in it can't be removed.
+    """
+    for attempt in range(attempts):
+        try:
+            shutil.rmtree(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EBUSY, errno.ESTALE) or attempt == attempts - 1:
+                raise
+            time.sleep(0.05 * 2**attempt)
+        else:
+            return
+
+
+def remove_files(paths: Iterable[Path]) -> None:
+    """Unlink files; one that is already gone is fine."""
+    for path in paths:
+        _unlink_quietly(path)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino
+
+
+def _is_linked(temporary: Path, final: Path) -> bool:
+    identity = _identity(temporary)
+    return identity is not None and identity == _identity(final)
+
+
+def _unlink_quietly(path: Path) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass

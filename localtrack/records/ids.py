@@ -1,0 +1,84 @@
+"""Identifiers and the slugs that stand for names on disk.
+
+Names are data: they live in JSON, whole. Directories carry only ids and slugs, so no name leads outside the store.
+
+Source: docs/format/v1.md, "Names and slugs".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+import unicodedata
+from typing import NewType
+
+TaskId = NewType("TaskId", str)
+WriterId = NewType("WriterId", str)
+
+SLUG_LIMIT = 40
+PROJECT_PATH_LIMIT = 100
+_ID = re.compile(r"[0-9a-f]{32}")
+_RESERVED = frozenset(
+    ["con", "prn", "aux", "nul", "task", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))]
+)
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def new_task_id() -> TaskId:
+    """Return 32 random hexadecimal digits, the shape of a ClearML id."""
+    return TaskId(os.urandom(16).hex())
+
+
+def is_task_id(text: str) -> bool:
+    """Tell whether ``text`` has the shape of a whole task id."""
+    return _ID.fullmatch(text) is not None
+
+
+def new_sortable_id() -> str:
+    """Return a 26-character id that sorts by its creation time in milliseconds (a ULID in lower case)."""
+    value = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10), "big")
+    digits = []
+    for _ in range(26):
+        digits.append(_ALPHABET[value & 31])
+        value >>= 5
+    return "".join(reversed(digits))
+
+
+def slug(name: str, limit: int = SLUG_LIMIT) -> str:
+    """Return the part of a file name that stands for ``name``: ``[a-z0-9-_]``, 1 to ``limit`` characters.
+
+    A name that the slug does not tell apart from others (cut, reserved by a system, or with nothing left) gets six
+    digits of its hash. Two dashes in a row never occur: they separate a task's slug from its id.
+    """
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    text = re.sub(r"[^a-z0-9_]+", "-", ascii_name.lower()).strip("-_")
+    if not text or text in _RESERVED or len(text) > limit:
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:6]
+        text = f"{text[: limit - 7].strip('-_') or 'x'}-{digest}"
+    return text
+
+
+def task_folder_name(name: str, task_id: str, id_digits: int = 8) -> str:
+    """Return ``<slug>--<first digits of the id>``; the two dashes mark a task's folder among project folders."""
+    return f"{slug(name)}--{task_id[:id_digits]}"
+
+
+def project_parts(project: str) -> tuple[str, ...]:
+    """Return the folder names of a project path, outermost first; too deep a path ends in a hash."""
+    parts = tuple(slug(part) for part in split_project(project))
+    if len("/".join(parts)) <= PROJECT_PATH_LIMIT:
+        return parts
+    digest = hashlib.sha256(project.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return (parts[0], f"deep-{digest}")
+
+
+def split_project(project: str) -> tuple[str, ...]:
+    """Return the components of a project's name: split at ``/``, empty ones and outer blanks dropped."""
+    return tuple(part.strip() for part in project.split("/") if part.strip())
+
+
+def normal_project(project: str) -> str:
+    """Return the one spelling of a project's name; ``""`` when nothing is left."""
+    return "/".join(split_project(project))

@@ -1,0 +1,115 @@
+"""Python values in strict JSON and back, with nothing lost: NaN stays NaN, a tuple a tuple, an int key an int key.
+
+Strict JSON has no word for these, so they are written as one-key objects: ``{"$float": "nan"}``,
+``{"$tuple": [...]}``, ``{"$set": [...]}``, ``{"$bytes": base64}``, ``{"$map": [[key, value], ...]}``,
+``{"$date": iso}``. A dict that itself has such a key goes through ``$map``.
+
+Source: docs/format/v1.md, "Values".
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import math
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+
+_TAGS = frozenset({"$float", "$tuple", "$set", "$bytes", "$map", "$date"})
+
+
+class UnstorableValueError(TypeError):
+    """The value has no place in JSON; the message names its type."""
+
+
+def encode(value: Any) -> Any:
+    """Return ``value`` in strict JSON types.
+
+    Raises:
+        UnstorableValueError: for an object of another kind.
+    """
+    if value is None or (isinstance(value, (bool, str)) and not isinstance(value, Enum)):
+        return value
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        number = float(value)
+        return number if math.isfinite(number) else {"$float": _float_name(number)}
+    if isinstance(value, Mapping):
+        return _encode_mapping(value)
+    if isinstance(value, list):
+        return [encode(item) for item in value]
+    if isinstance(value, tuple):
+        return {"$tuple": [encode(item) for item in value]}
+    if isinstance(value, (set, frozenset)):
+        return {"$set": [encode(item) for item in sorted(value, key=repr)]}
+    if isinstance(value, (bytes, bytearray)):
+        return {"$bytes": base64.b64encode(bytes(value)).decode()}
+    if isinstance(value, (dt.datetime, dt.date)):
+        return {"$date": value.isoformat()}
+    if isinstance(value, PurePath):
+        return str(value)
+    return _encode_foreign(value)
+
+
+def decode(value: Any) -> Any:
+    """Return the Python value that :func:`encode` wrote."""
+    if isinstance(value, list):
+        return [decode(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        ((tag, body),) = value.items()
+        if tag in _TAGS:
+            return _decode_tagged(tag, body)
+    return {key: decode(item) for key, item in value.items()}
+
+
+def type_name(value: Any) -> str:
+    """Return the name that the parameter's type has in the store; ``""`` for None."""
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        kinds = {type(item).__name__ for item in value}
+        return f"list/{kinds.pop()}" if len(kinds) == 1 else "list"
+    return type(value).__name__
+
+
+def _float_name(number: float) -> str:
+    return "nan" if math.isnan(number) else "inf" if number > 0 else "-inf"
+
+
+def _encode_mapping(value: Mapping[Any, Any]) -> Any:
+    plain = all(type(key) is str for key in value) and not (len(value) == 1 and next(iter(value)) in _TAGS)
+    if plain:
+        return {key: encode(item) for key, item in value.items()}
+    return {"$map": [[encode(key), encode(item)] for key, item in value.items()]}
+
+
+def _encode_foreign(value: Any) -> Any:
+    """Numbers of other libraries (numpy scalars) by their own protocols, without importing those libraries."""
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "shape", None) == ():
+        return encode(item())
+    tolist = getattr(value, "tolist", None)
+    if callable(tolist) and getattr(value, "size", 10**9) <= 1000:
+        return encode(tolist())
+    raise UnstorableValueError(f"a {type(value).__module__}.{type(value).__qualname__} can't be stored as JSON")
+
+
+def _decode_tagged(tag: str, body: Any) -> Any:
+    if tag == "$float":
+        return float(body)
+    if tag == "$tuple":
+        return tuple(decode(item) for item in body)
+    if tag == "$set":
+        return {decode(item) for item in body}
+    if tag == "$bytes":
+        return base64.b64decode(body)
+    if tag == "$map":
+        return {decode(key): decode(item) for key, item in body}
+    return dt.datetime.fromisoformat(body) if "T" in body else dt.date.fromisoformat(body)

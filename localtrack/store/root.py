@@ -1,0 +1,333 @@
+"""A store: opened, made, gated by its format number; its tasks created, found, moved and trashed.
+
+Source: docs/format/v1.md, "store.json", "Creating a task", "The trash".
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from localtrack.errors import CorruptFileError, StoreError, StoreFormatError, TaskNotFoundError
+from localtrack.fs.disk import Disk, Modes, list_names, read_bytes
+from localtrack.records.ids import new_task_id
+from localtrack.records.task import TaskRecord
+from localtrack.store import metadata
+from localtrack.store.documents import now
+from localtrack.store.layout import StoreLayout, TaskLayout
+from localtrack.store.metadata import Author, Intent
+
+FORMAT_MAJOR = 1
+FORMAT_MINOR = 0
+KNOWN_FEATURES: frozenset[str] = frozenset()
+SHARED = {"dir_mode": "2770", "file_mode": "660"}
+README_TEXT = (
+    "This folder is a localtrack store (format 1): plain JSON, Parquet and files, readable without any program.\n"
+    "projects/ holds the tasks, one folder each; index/ may be deleted at any time; trash/ keeps what was replaced.\n"
+)
+
+Announce = Callable[[str, int, Path], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What ``store.json`` says."""
+
+    store_id: str
+    format_major: int
+    format_minor: int
+    required_features: tuple[str, ...]
+    sharing: dict[str, str]
+
+    def modes(self) -> Modes:
+        """Return the permission bits that the store asks for."""
+        file_mode, dir_mode = self.sharing.get("file_mode"), self.sharing.get("dir_mode")
+        return Modes(int(file_mode, 8) if file_mode else None, int(dir_mode, 8) if dir_mode else None)
+
+
+class Store:
+    """One store's files. Holds no cache: every call looks at the disk.
+
+    Args:
+        root: the store's folder.
+        manifest: what its ``store.json`` says.
+        announce: told ``(task id, generation, folder)`` before each metadata commit; the index listens here.
+    """
+
+    def __init__(self, root: Path, manifest: Manifest, announce: Announce | None = None) -> None:
+        self.root = root
+        self.layout = StoreLayout(root)
+        self.manifest = manifest
+        self.disk = Disk(self.layout.tmp, manifest.modes(), sync=True)
+        self.announce: Announce = announce or (lambda task_id, generation, folder: None)
+
+    @classmethod
+    def open(cls, root: Path) -> Store:
+        """Open the store at ``root``.
+
+        Raises:
+            StoreError: there is none, or it can't be read.
+            StoreFormatError: it was written by a newer major version, or needs an unknown feature.
+        """
+        return cls(root, read_manifest(root))
+
+    @classmethod
+    def open_or_create(cls, root: Path, *, shared: bool = False) -> Store:
+        """Open the store at ``root``, making it first where there is none."""
+        try:
+            return cls.open(root)
+        except StoreFormatError:
+            raise
+        except StoreError:
+            if (root / "store.json").exists():
+                raise
+        return cls.create(root, shared=shared)
+
+    @classmethod
+    def create(cls, root: Path, *, shared: bool = False) -> Store:
+        """Make a store at ``root``; one that is there already is opened as it is.
+
+        Raises:
+            StoreError: the folder can't be made or written.
+        """
+        manifest = Manifest(new_task_id(), FORMAT_MAJOR, FORMAT_MINOR, (), SHARED if shared else {})
+        store = cls(root, manifest)
+        try:
+            root.parent.mkdir(parents=True, exist_ok=True)
+            for folder in (root, *(root / name for name in ("projects", "index", "queues", "agents", "trash", "tmp"))):
+                store.disk.make_dirs(folder)
+            store.disk.publish(_encode_manifest(manifest), store.layout.manifest)
+            store.disk.publish(README_TEXT.encode(), root / "README.txt")
+        except OSError as error:
+            raise _unwritable(root, error) from error
+        return cls.open(root)
+
+    def task_folders(self) -> Iterator[Path]:
+        """Yield every task's folder in the project tree, in no order."""
+        pending = [self.layout.projects]
+        while pending:
+            folder = pending.pop()
+            for name in list_names(folder):
+                path = folder / name
+                if "--" in name:
+                    if (path / "task").is_dir():
+                        yield path
+                elif path.is_dir() and not path.is_symlink():
+                    pending.append(path)
+
+    def find_folder(self, task_id: str) -> Path:
+        """Return the folder of a task by looking through the tree.
+
+        Raises:
+            TaskNotFoundError: no such task; the message says where it may be.
+        """
+        ending = f"--{task_id[:8]}"
+        for path in self.task_folders():
+            if ending in path.name and self._holds(path, task_id):
+                return path
+        raise TaskNotFoundError(
+            f"no task {task_id} in the store {self.root}; `localtrack ls` lists the tasks, "
+            "`localtrack restore` what is in the trash",
+            task_id=task_id,
+        )
+
+    def _holds(self, folder: Path, task_id: str) -> bool:
+        try:
+            return metadata.read_latest(TaskLayout(folder)).id == task_id
+        except (TaskNotFoundError, CorruptFileError, OSError):
+            return False
+
+    def create_task(self, record: TaskRecord, author: Author, number: int = 1) -> tuple[Path, TaskRecord]:
+        """File a new task: its folder by exclusive creation, its first metadata generation last.
+
+        Returns:
+            The folder and the committed record.
+
+        Raises:
+            StoreError: the store can't be written.
+        """
+        try:
+            return self._create_task(record, author, number)
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"creating task {record.id} in {self.root} failed: {error.strerror}: {error.filename}; "
+                "was the store deleted? `localtrack init` makes it anew",
+                path=str(self.root),
+            ) from error
+        except OSError as error:
+            raise _unwritable(self.root, error) from error
+
+    def _create_task(self, record: TaskRecord, author: Author, number: int) -> tuple[Path, TaskRecord]:
+        for digits in (8, 12, 16, 32):
+            folder = self.layout.task(record.project, record.name, record.id, digits)
+            self.disk.make_dirs(folder.parent)
+            if self.disk.make_dir_exclusive(folder) or not metadata.generations(TaskLayout(folder)):
+                break
+        layout = TaskLayout(folder)
+        self.disk.make_dirs(layout.metadata)
+        self.announce(record.id, number, folder)
+        committed = metadata.commit_first(self.disk, layout, record, author, number)
+        self.disk.sync_dir(folder.parent)
+        return folder, committed
+
+    def update(self, folder: Path, intent: Intent, author: Author, change: str) -> TaskRecord:
+        """Commit a change to the task in ``folder``; see :func:`localtrack.store.metadata.commit`.
+
+        Raises:
+            StoreError: the store can't be written.
+        """
+        layout = TaskLayout(folder)
+
+        def announce(number: int) -> None:
+            self.announce(task_id, number, folder)
+
+        task_id = metadata.read_latest(layout).id
+        try:
+            return metadata.commit(self.disk, layout, intent, author, change, announce)
+        except StoreError:
+            raise
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+
+    def move_task(self, folder: Path, record: TaskRecord) -> Path:
+        """Bring a task's folder to where its project and name say; returns where it is now.
+
+        The metadata is the truth: a folder that can't be moved stays, and is found there.
+        """
+        target = self.layout.task(record.project, record.name, record.id, len(folder.name.rpartition("--")[2]))
+        if target == folder:
+            return folder
+        self.disk.make_dirs(target.parent)
+        self.announce(record.id, record.generation, target)
+        return target if self.disk.move(folder, target) else folder
+
+    def trash_task(self, folder: Path, record: TaskRecord, reason: str, by: str) -> str:
+        """Move a task's folder to the trash, whole.
+
+        Returns:
+            The name of the trash entry, for :meth:`restore_entry`.
+
+        Raises:
+            StoreError: the folder can't be moved; nothing has changed then.
+        """
+        entry = self.layout.trash / f"{folder.name}.{os.urandom(4).hex()}"
+        self.disk.make_dirs(entry)
+        note = {
+            "schema": "localtrack/trash/1", "id": record.id, "name": record.name, "project": record.project,
+            "reason": reason, "by": by, "at": now(), "folder": str(folder.relative_to(self.root)),
+            "generation": record.generation,
+        }  # fmt: skip
+        self.disk.publish(json.dumps(note, sort_keys=True).encode(), entry / "trash.json")
+        self.announce(record.id, record.generation + 1, folder)
+        try:
+            moved = self.disk.move(folder, entry / "task-folder")
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        if not moved:
+            raise StoreError(f"task {record.id} could not be moved to the trash: {folder} is gone", path=str(folder))
+        return entry.name
+
+    def trash_entries(self) -> list[dict[str, Any]]:
+        """Return the notes of all trash entries, newest first; each with ``entry``, its name."""
+        notes = []
+        for name in list_names(self.layout.trash):
+            try:
+                note = json.loads(read_bytes(self.layout.trash / name / "trash.json", 1 << 20))
+            except (OSError, ValueError):
+                continue
+            if isinstance(note, dict) and (self.layout.trash / name / "task-folder").is_dir():
+                notes.append({**note, "entry": name})
+        return sorted(notes, key=lambda note: str(note.get("at", "")), reverse=True)
+
+    def restore_entry(self, entry: str, author: Author) -> Path:
+        """Bring a trash entry back to the tree; under a new id where the old one is in use again.
+
+        Returns:
+            The folder of the restored task.
+
+        Raises:
+            StoreError: no such entry.
+        """
+        source = self.layout.trash / entry / "task-folder"
+        if not source.is_dir():
+            raise StoreError(f"no trash entry {entry}; `localtrack restore` lists them", path=str(source))
+        record = metadata.read_latest(TaskLayout(source))
+        try:
+            self.find_folder(record.id)
+        except TaskNotFoundError:
+            pass
+        else:
+            record = self._rename_entry(source, record, author)
+        folder = self.layout.task(record.project, record.name, record.id)
+        self.disk.make_dirs(folder.parent)
+        self.announce(record.id, record.generation, folder)
+        if not self.disk.move(source, folder):
+            raise StoreError(f"restoring {entry} to {folder} failed: that place is taken", path=str(folder))
+        return folder
+
+    def _rename_entry(self, source: Path, record: TaskRecord, author: Author) -> TaskRecord:
+        fresh = replace(record, id=new_task_id(), name=f"{record.name} (restored)")
+        return metadata.commit(
+            self.disk, TaskLayout(source), lambda _: fresh, author, "restored under a new id", lambda number: None
+        )
+
+
+def read_manifest(root: Path) -> Manifest:
+    """Read and gate ``store.json``.
+
+    Raises:
+        StoreError: there is none, or it can't be read.
+        StoreFormatError: a newer major format or an unknown required feature.
+    """
+    path = root / "store.json"
+    try:
+        body = json.loads(read_bytes(path, 1 << 20))
+        major, minor = int(body["format"]["major"]), int(body["format"]["minor"])
+        store_id, sharing = str(body["id"]), dict(body.get("sharing", {}))
+        features = tuple(str(name) for name in body.get("required_features", ()))
+    except FileNotFoundError:
+        raise StoreError(f"no store at {root}: `localtrack init {root}` makes one", path=str(root)) from None
+    except OSError as error:
+        raise StoreError(f"reading {path} failed: {error.strerror}; check its permissions", path=str(path)) from error
+    except (ValueError, KeyError, TypeError):
+        raise StoreError(
+            f"{path} is damaged; put a store.json of format {FORMAT_MAJOR} back (`localtrack init` elsewhere shows one)",
+            path=str(path),
+        ) from None
+    unknown = sorted(set(features) - KNOWN_FEATURES)
+    if major > FORMAT_MAJOR or unknown:
+        what = f"format {major}.{minor}" if major > FORMAT_MAJOR else f"the feature {unknown[0]!r}"
+        raise StoreFormatError(
+            f"the store {root} needs {what}; this localtrack knows format {FORMAT_MAJOR}: install a newer localtrack",
+            path=str(root),
+        )
+    return Manifest(store_id, major, minor, features, sharing)
+
+
+def _encode_manifest(manifest: Manifest) -> bytes:
+    body = {
+        "schema": "localtrack/store/1",
+        "format": {"major": manifest.format_major, "minor": manifest.format_minor},
+        "id": manifest.store_id,
+        "required_features": list(manifest.required_features),
+        "sharing": manifest.sharing,
+        "created": now(),
+    }
+    return json.dumps(body, indent=1).encode() + b"\n"
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    hints = {
+        errno.ENOSPC: "the disk is full: free some space",
+        errno.EDQUOT: "your quota is used up: free some space",
+        errno.EROFS: "the file system is read-only: set LOCALTRACK_ROOT to a folder that you can write",
+        errno.EACCES: f"no permission (you are uid {os.getuid()}): ask its owner, or set LOCALTRACK_ROOT elsewhere",
+        errno.EPERM: f"no permission (you are uid {os.getuid()}): ask its owner, or set LOCALTRACK_ROOT elsewhere",
+    }
+    hint = hints.get(error.errno or 0, "check the folder, or set LOCALTRACK_ROOT elsewhere")
+    return StoreError(f"writing to {error.filename or path} failed: {error.strerror}; {hint}", path=str(path))
