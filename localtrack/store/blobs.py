@@ -1,0 +1,207 @@
+"""Files beside the metadata: code, configuration, artifacts, models, plots, media.
+
+Content files are named by what they hold, so that the same bytes are stored once and a name never changes its
+meaning. Uploads get a numbered folder of their own.
+
+Source: docs/format/v1.md, "code/", "configuration/", "artifacts/<name>.<n>/", "plots/", "media/".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from localtrack.errors import CorruptFileError, StoreError
+from localtrack.fs.disk import COPY_CHUNK_BYTES, Disk, list_names, read_bytes
+from localtrack.records.ids import new_sortable_id, slug
+from localtrack.store.layout import content_name, numbered_folder
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._ +=@,()-]+")
+FILE_NAME_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file in a task's folder: path relative to it, SHA-256 in hex, size in bytes."""
+
+    file: str
+    sha256: str
+    size_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record that metadata holds of the file."""
+        return {"file": self.file, "sha256": self.sha256, "size_bytes": self.size_bytes}
+
+
+def safe_file_name(name: str) -> str:
+    """Return ``name`` as a file name that stays in its folder on any system; its suffix is kept."""
+    text = _UNSAFE.sub("_", PurePosixPath(name.replace("\\", "/")).name).strip(" .")
+    stem, dot, suffix = text.rpartition(".")
+    stem, suffix = (stem, dot + suffix) if dot and len(suffix) <= 20 else (text, "")
+    if slug(stem or "x") != stem.lower().replace(".", "-") and stem.lower() in ("con", "nul", "aux", "prn"):
+        stem = f"{stem}_"
+    return (stem[: FILE_NAME_LIMIT - len(suffix)] or "file") + suffix
+
+
+def put_content(disk: Disk, task_folder: Path, folder: str, stem: str, suffix: str, data: bytes) -> StoredFile:
+    """Store bytes under a name that says their content.
+
+    Raises:
+        OSError: the disk takes no more.
+    """
+    digest = hashlib.sha256(data).hexdigest()
+    relative = f"{folder}/{content_name(stem, digest, suffix)}"
+    disk.make_dirs(task_folder / folder)
+    if not disk.publish(data, task_folder / relative):
+        raise StoreError(
+            f"{task_folder / relative} holds other bytes than its name says; move it away", path=str(task_folder)
+        )
+    return StoredFile(relative, digest, len(data))
+
+
+def read_content(task_folder: Path, record: dict[str, Any]) -> bytes:
+    """Return a stored file's bytes, checked.
+
+    Raises:
+        CorruptFileError: they are gone, or not what the metadata says.
+    """
+    path = inside(task_folder, str(record.get("file", "")))
+    try:
+        data = read_bytes(path)
+    except OSError as error:
+        raise CorruptFileError(
+            f"{path}, which the task's metadata names, can't be read: {error.strerror}; restore it from a copy",
+            path=str(path),
+        ) from error
+    if hashlib.sha256(data).hexdigest() != record.get("sha256"):
+        raise CorruptFileError(f"{path} does not match its checksum; restore it from a copy", path=str(path))
+    return data
+
+
+def inside(task_folder: Path, relative: str) -> Path:
+    """Return a path that the metadata names, refusing one that leads out of the task's folder.
+
+    Raises:
+        CorruptFileError: it leads outside.
+    """
+    parts = PurePosixPath(relative).parts
+    if not parts or PurePosixPath(relative).is_absolute() or ".." in parts or "\\" in relative or "\0" in relative:
+        raise CorruptFileError(
+            f"the metadata of {task_folder} names the file {relative!r}, which is not in the task's folder",
+            path=str(task_folder),
+        )
+    return task_folder.joinpath(*parts)
+
+
+def new_upload_folder(disk: Disk, parent: Path, name: str) -> Path:
+    """Make and return ``<slug>.<n>`` with the lowest free number; the exclusive creation decides."""
+    disk.make_dirs(parent)
+    prefix = f"{slug(name)}."
+    taken = [int(n[len(prefix) :]) for n in list_names(parent) if n.startswith(prefix) and n[len(prefix) :].isdigit()]
+    number = max(taken, default=0) + 1
+    while not disk.make_dir_exclusive(numbered_folder(parent, name, number)):
+        number += 1
+    return numbered_folder(parent, name, number)
+
+
+def put_stream(disk: Disk, task_folder: Path, target: Path, fill: Callable[[BinaryIO], None]) -> StoredFile:
+    """Store what ``fill`` writes under ``target``, whole or not at all, hashed on the way.
+
+    Raises:
+        OSError: the disk takes no more; nothing has the name then.
+    """
+    digest = hashlib.sha256()
+    size = 0
+
+    def tee(stream: BinaryIO) -> None:
+        nonlocal size
+        writer = _HashingWriter(stream, digest)
+        fill(writer)  # type: ignore[arg-type]
+        size = writer.size_bytes
+
+    temporary = disk.write_tmp(tee)
+    if not disk.publish_file(temporary, target):
+        raise StoreError(f"{target} exists already; use another name", path=str(target))
+    return StoredFile(target.relative_to(task_folder).as_posix(), digest.hexdigest(), size)
+
+
+def put_copy(disk: Disk, task_folder: Path, target: Path, source: Path) -> StoredFile:
+    """Store a copy of a file.
+
+    Raises:
+        OSError: it can't be read, or the disk takes no more.
+    """
+
+    def copy(stream: BinaryIO) -> None:
+        with open(source, "rb") as reader:
+            while chunk := reader.read(COPY_CHUNK_BYTES):
+                stream.write(chunk)
+
+    return put_stream(disk, task_folder, target, copy)
+
+
+class _HashingWriter:
+    """Just enough of a file for the writers of arrays, images and archives: it only goes forward."""
+
+    def __init__(self, stream: BinaryIO, digest: Any) -> None:
+        self._stream = stream
+        self._digest = digest
+        self.size_bytes = 0
+
+    def write(self, data: bytes) -> int:
+        """Write and hash."""
+        self._digest.update(data)
+        self.size_bytes += memoryview(data).nbytes
+        return self._stream.write(data)
+
+    def flush(self) -> None:
+        """Hand what is buffered to the system."""
+        self._stream.flush()
+
+
+def put_report(disk: Disk, folder: Path, body: dict[str, Any]) -> str:
+    """Store a plot's or a media item's JSON record under a fresh sortable name; returns the name.
+
+    Raises:
+        OSError: the disk takes no more.
+    """
+    disk.make_dirs(folder)
+    name = f"{new_sortable_id()}.json"
+    data = json.dumps(body, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    disk.publish(data, folder / name)
+    return name
+
+
+def read_reports(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the JSON records in ``plots`` or ``media`` in the order of their making, and what could not be read."""
+    bodies: list[dict[str, Any]] = []
+    problems: list[str] = []
+    for name in _sorted_json(list_names(folder)):
+        try:
+            body = json.loads(read_bytes(folder / name))
+            if not isinstance(body, dict):
+                raise ValueError("no object")
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, RecursionError) as error:
+            problems.append(f"{folder / name} can't be read ({error}); the others are shown, move it away")
+            continue
+        bodies.append({**body, "_name": name})
+    return bodies, problems
+
+
+def _sorted_json(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if name.endswith(".json"))
+
+
+def file_size(path: Path) -> int:
+    """Return the size in bytes of a file, or of all files in a folder, links not followed."""
+    if not path.is_dir():
+        return path.lstat().st_size if os.path.lexists(path) else 0
+    return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names)

@@ -1,0 +1,375 @@
+"""Scalar journals: one ``write(2)`` a report, on the caller's thread, so that an acknowledged point is in the kernel.
+
+A journal is a header and records of 32 bytes; the names of its series lie beside it, one JSON line each, written
+before the first point that uses them.
+
+Source: docs/format/v1.md, "scalars/<writer>-<n>.journal".
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from localtrack.errors import CorruptFileError
+from localtrack.fs.disk import Disk, read_bytes
+
+MAGIC = b"LTJRNL01"
+HEADER = struct.Struct("<8sQQQ")
+RECORD_BYTES = 32
+BODY = struct.Struct("<Iqqd")
+CHECK = struct.Struct("<I")
+RECORD = struct.Struct("<IIqqd")
+ROLL_BYTES = 8 << 20
+MIN_INT64, MAX_INT64 = -(2**63), 2**63 - 1
+
+Point = tuple[int, int, int, float]
+
+
+@dataclass(slots=True)
+class SeriesState:
+    """What a writer remembers of one series: its number in the journal and the values that a search asks for."""
+
+    number: int
+    title: str
+    series: str
+    last: float = float("nan")
+    last_iteration: int = 0
+    low: float = float("inf")
+    low_iteration: int = 0
+    high: float = float("-inf")
+    high_iteration: int = 0
+    count: int = 0
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Points that the disk did not take, bounded."""
+
+    points: list[tuple[str, str, int, int, float]] = field(default_factory=list)
+    dropped: int = 0
+
+
+class ScalarJournal:
+    """One process's own journals of one task; safe to call from any thread.
+
+    Args:
+        disk: the store's disk.
+        folder: the task's ``scalars`` folder.
+        writer: id of the writer, the stem of the file names.
+        on_trouble: told once per outage with the error; never raises into the caller.
+        pending_limit: points kept in memory while the disk takes none.
+        first_number: number of the first journal.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        folder: Path,
+        writer: str,
+        on_trouble: Callable[[OSError], None],
+        pending_limit: int = 1_000_000,
+        first_number: int = 1,
+    ) -> None:
+        self._disk = disk
+        self._folder = folder
+        self._writer = writer
+        self._on_trouble = on_trouble
+        self._pending_limit = pending_limit
+        self._lock = threading.Lock()
+        self._number = first_number - 1
+        self._fd = -1
+        self._series_fd = -1
+        self._bytes = 0
+        self._pending = _Pending()
+        self._closed = False
+        self._retired: list[int] = []
+        self.series: dict[tuple[str, str], SeriesState] = {}
+        self.points = 0
+        self.rolled: list[Path] = []
+
+    def report(self, title: str, series: str, value: float, iteration: int, time_us: int = 0) -> None:
+        """Append one point; when this returns, the point survives the death of the process.
+
+        Args:
+            title: the graph.
+            series: the line in it.
+            value: any float, NaN and infinities included.
+            iteration: any 64-bit integer.
+            time_us: microseconds since 1970; 0 stands for now.
+
+        Raises:
+            ValueError: a value that is no number, or an iteration that is no 64-bit integer.
+        """
+        try:
+            state = self.series[title, series]
+        except (KeyError, TypeError):
+            state = self._define(title, series)
+        try:
+            body = BODY.pack(state.number, iteration, time_us or time.time_ns() // 1000, value)
+        except struct.error:
+            value, iteration = _to_numbers(title, series, value, iteration)
+            body = BODY.pack(state.number, iteration, time_us or time.time_ns() // 1000, value)
+        try:
+            if os.write(self._fd, CHECK.pack(zlib.crc32(body)) + body) != RECORD_BYTES:
+                self._fail(OSError(errno.ENOSPC, "the disk took only a part of a record"), state, body)
+        except OSError as error:
+            self._fail(error, state, body)
+        state.count += 1
+        state.last = value
+        state.last_iteration = iteration
+        if value < state.low:
+            state.low = value
+            state.low_iteration = iteration
+        if value > state.high:
+            state.high = value
+            state.high_iteration = iteration
+        self._bytes += RECORD_BYTES
+        if self._bytes >= ROLL_BYTES:
+            self._roll()
+
+    @property
+    def fd(self) -> int:
+        """Descriptor of the open journal, -1 when none is."""
+        return self._fd
+
+    @property
+    def waiting(self) -> int:
+        """Number of points in memory that the disk has not taken yet."""
+        return len(self._pending.points)
+
+    @property
+    def dropped(self) -> int:
+        """Number of points lost since memory was full as well."""
+        return self._pending.dropped
+
+    def current_path(self) -> Path | None:
+        """Return the journal that is open now."""
+        return self._path(self._number) if self._fd >= 0 else None
+
+    def drain(self) -> bool:
+        """Try to bring waiting points to the disk; True when none waits."""
+        with self._lock:
+            if not self._pending.points:
+                return True
+            waiting, self._pending.points = self._pending.points, []
+            done = 0
+            try:
+                self._open_next()
+                for title, series, iteration, time_us, value in waiting:
+                    state = self._announce_series(title, series)
+                    body = BODY.pack(state.number, iteration, time_us, value)
+                    if os.write(self._fd, CHECK.pack(zlib.crc32(body)) + body) != RECORD_BYTES:
+                        raise OSError(errno.ENOSPC, "the disk took only a part of a record")
+                    done += 1
+            except OSError:
+                self._close_files()
+            self._pending.points = waiting[done:] + self._pending.points
+            return not self._pending.points
+
+    def sync(self) -> None:
+        """Flush what the kernel holds to the medium; errors are the caller's to report."""
+        fd = self._fd
+        if fd >= 0:
+            os.fsync(fd)
+
+    def take_rolled(self) -> list[Path]:
+        """Return the finished journals that were not taken yet."""
+        with self._lock:
+            rolled, self.rolled = self.rolled, []
+            return rolled
+
+    def close(self) -> list[Path]:
+        """Close the journal; return every finished journal that was not taken yet."""
+        self.drain()
+        with self._lock:
+            self._closed = True
+            if self._fd >= 0:
+                self.rolled.append(self._path(self._number))
+            self._close_files()
+            self._close_retired()
+            rolled, self.rolled = self.rolled, []
+            return rolled
+
+    def forget(self) -> None:
+        """In a forked child: let go of the parent's files without touching them."""
+        self._lock = threading.Lock()
+        self._fd = self._series_fd = -1
+        self._retired = []
+        self._pending = _Pending()
+        self.rolled = []
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{self._writer}-{number}.journal"
+
+    def _define(self, title: str, series: str) -> SeriesState:
+        title, series = str(title), str(series)
+        with self._lock:
+            state = self.series.get((title, series))
+            if state is not None:
+                return state
+            state = SeriesState(len(self.series) + 1, title, series)
+            try:
+                if self._fd < 0 and not self._pending.points:
+                    self._open_next()
+                self._write_series(state)
+            except OSError:
+                self._close_files()
+            self.series[title, series] = state
+            return state
+
+    def _announce_series(self, title: str, series: str) -> SeriesState:
+        state = self.series.get((title, series))
+        if state is None:
+            state = self.series[title, series] = SeriesState(len(self.series) + 1, title, series)
+            self._write_series(state)
+        return state
+
+    def _write_series(self, state: SeriesState) -> None:
+        line = json.dumps([state.number, state.title, state.series]).encode() + b"\n"
+        if self._series_fd >= 0 and os.write(self._series_fd, line) != len(line):
+            raise OSError(errno.ENOSPC, "the disk took only a part of a line")
+
+    def _open_next(self) -> None:
+        self._close_retired()
+        self._disk.make_dirs(self._folder)
+        self._number += 1
+        path = self._path(self._number)
+        series_fd = self._disk.open_append(path.with_suffix(".series"))
+        try:
+            lines = [json.dumps([s.number, s.title, s.series]).encode() + b"\n" for s in self.series.values()]
+            if lines:
+                _write_all(series_fd, b"".join(lines))
+            fd = self._disk.open_append(path)
+            _write_all(fd, HEADER.pack(MAGIC, time.time_ns() // 1000, 0, 0))
+        except OSError:
+            os.close(series_fd)
+            raise
+        self._close_files()
+        self._bytes = HEADER.size
+        self._fd, self._series_fd = fd, series_fd
+
+    def _close_files(self) -> None:
+        """Let go of the open files; another thread may be in a ``write`` to them, so they are closed one roll later."""
+        self._retired += [fd for fd in (self._fd, self._series_fd) if fd >= 0]
+        self._fd = self._series_fd = -1
+
+    def _close_retired(self) -> None:
+        retired, self._retired = self._retired, []
+        for fd in retired:
+            try:
+                os.close(fd)
+            except OSError as error:
+                self._on_trouble(error)
+
+    def _roll(self) -> None:
+        with self._lock:
+            if self._bytes < ROLL_BYTES or self._fd < 0:
+                return
+            self.rolled.append(self._path(self._number))
+            try:
+                self._open_next()
+            except OSError as error:
+                self._close_files()
+                self._on_trouble(error)
+
+    def _fail(self, error: OSError, state: SeriesState, body: bytes) -> None:
+        """Keep the point in memory; the journal with the torn tail ends here and the next drain opens another."""
+        _, iteration, time_us, value = BODY.unpack(body)
+        with self._lock:
+            if self._closed:
+                return
+            if self._fd >= 0:
+                self.rolled.append(self._path(self._number))
+                self._close_files()
+            first = not self._pending.points
+            if len(self._pending.points) >= self._pending_limit:
+                self._pending.dropped += 1
+                return
+            self._pending.points.append((state.title, state.series, iteration, time_us, value))
+        if first and error.errno == errno.EBADF:  # no journal was open: the first try is here
+            first = not self.drain()
+        if first:
+            self._on_trouble(error)
+
+
+def read_journal(path: Path) -> tuple[dict[int, tuple[str, str]], list[Point], int]:
+    """Read a journal that may still be growing, or whose owner died at any byte.
+
+    Returns:
+        The series by number, the points as ``(series number, iteration, time in us, value)`` in the order of their
+        reporting, and the number of damaged records before the last good one.
+
+    Raises:
+        OSError: it can't be read.
+        CorruptFileError: it is no journal.
+    """
+    data = read_bytes(path)
+    if len(data) < HEADER.size:
+        return {}, [], 0
+    if data[:8] != MAGIC:
+        raise CorruptFileError(
+            f"{path} is no scalar journal; move it away to read the other series of this task", path=str(path)
+        )
+    names = read_series(path.with_suffix(".series"))
+    points: list[Point] = []
+    damaged = trailing = 0
+    crc32, view = zlib.crc32, memoryview(data)
+    end = len(data) - (len(data) - HEADER.size) % RECORD_BYTES
+    offset = HEADER.size
+    for check, number, iteration, time_us, value in RECORD.iter_unpack(view[HEADER.size : end]):
+        if crc32(view[offset + 4 : offset + RECORD_BYTES]) == check and number in names:
+            points.append((number, iteration, time_us, value))
+            damaged, trailing = damaged + trailing, 0
+        else:
+            trailing += 1
+        offset += RECORD_BYTES
+    return names, points, damaged
+
+
+def read_series(path: Path) -> dict[int, tuple[str, str]]:
+    """Return the names of a journal's series by number; torn lines are left out."""
+    names: dict[int, tuple[str, str]] = {}
+    try:
+        data = read_bytes(path)
+    except FileNotFoundError:
+        return names
+    for line in _lines(data):
+        try:
+            number, title, series = json.loads(line)
+            names[int(number)] = (str(title), str(series))
+        except (ValueError, TypeError):
+            continue
+    return names
+
+
+def _lines(data: bytes) -> Iterator[bytes]:
+    return (line for line in data.split(b"\n") if line)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    if os.write(fd, data) != len(data):
+        raise OSError(errno.ENOSPC, "the disk took only a part of the data")
+
+
+def _to_numbers(title: str, series: str, value: Any, iteration: Any) -> tuple[float, int]:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"scalar {title!r}/{series!r}: the value must be a number, not {value!r}") from None
+    try:
+        step = int(iteration)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"scalar {title!r}/{series!r}: the iteration must be an integer, not {iteration!r}") from None
+    if not MIN_INT64 <= step <= MAX_INT64:
+        raise ValueError(f"scalar {title!r}/{series!r}: iteration {step} is beyond 64 bits")
+    return number, step

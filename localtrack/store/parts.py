@@ -1,0 +1,241 @@
+"""Parquet parts: what journals become, readable by any Parquet reader.
+
+One row group for each series of a thousand points or more, the short ones together; sorted by title, series and
+iteration. Values are byte-stream-split, iterations and times delta-packed, names dictionary-coded, all snappy.
+
+Source: docs/format/v1.md, "scalars/<writer>-<n>.parquet".
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from localtrack.errors import CorruptFileError
+from localtrack.fs.disk import Disk, read_bytes, remove_files
+from localtrack.store.journal import HEADER, MAGIC, RECORD_BYTES, read_journal, read_series
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COLUMNS = ("title", "series", "iteration", "time", "value")
+SUPERSEDES_KEY = b"localtrack.supersedes"
+SCHEMA_KEY = b"localtrack.schema"
+SCHEMA = b"localtrack/scalars/1"
+ROW_GROUP_POINTS = 1024
+BATCH_ROWS = 262_144
+
+
+def fold(disk: Disk, journal: Path, *, trusted: bool) -> Path | None:
+    """Turn a finished journal into a Parquet part and remove it.
+
+    Args:
+        disk: the store's disk.
+        journal: a journal that nobody writes to any more.
+        trusted: the caller itself wrote every record and saw each write succeed, so the checksums need no second look.
+
+    Returns:
+        The part; None when the journal holds no point.
+
+    Raises:
+        OSError: the part can't be written; the journal stays.
+        CorruptFileError: it is no journal.
+    """
+    part = journal.with_suffix(".parquet")
+    table = _table_unchecked(journal) if trusted else _table_checked(journal)
+    if table.num_rows:
+        data = write_part(table, [journal.name])
+        temporary = disk.write_tmp(lambda stream: _copy(stream, data))
+        disk.publish_file(temporary, part)
+    if table.num_rows == 0 or part.exists():
+        remove_files([journal, journal.with_suffix(".series")])
+    return part if table.num_rows else None
+
+
+def _copy(stream: BinaryIO, data: pa.Buffer) -> None:
+    stream.write(memoryview(data))
+
+
+def _table_checked(journal: Path) -> pa.Table:
+    import pyarrow as pa
+
+    names, points, _ = read_journal(journal)
+    numbers, iterations, times, values = zip(*points, strict=True) if points else ((), (), (), ())
+    return _table(
+        names,
+        pa.array(numbers, pa.int32()),
+        pa.array(iterations, pa.int64()),
+        pa.array(times, pa.int64()),
+        pa.array(values, pa.float64()),
+    )
+
+
+def _table_unchecked(journal: Path) -> pa.Table:
+    """Cut the columns out of the records by strides: no loop in Python."""
+    import pyarrow as pa
+
+    data = read_bytes(journal)
+    if data[:8] != MAGIC:
+        raise CorruptFileError(f"{journal} is no scalar journal", path=str(journal))
+    count = (len(data) - HEADER.size) // RECORD_BYTES
+    body = memoryview(data)[HEADER.size : HEADER.size + count * RECORD_BYTES]
+
+    def column(kind: str, width: int, offset: int, arrow: pa.DataType) -> pa.Array:
+        packed = body.cast(kind)[offset :: RECORD_BYTES // width].tobytes()
+        return pa.Array.from_buffers(arrow, count, [None, pa.py_buffer(packed)])
+
+    return _table(
+        read_series(journal.with_suffix(".series")),
+        column("i", 4, 1, pa.int32()),
+        column("q", 8, 1, pa.int64()),
+        column("q", 8, 2, pa.int64()),
+        column("d", 8, 3, pa.float64()),
+    )
+
+
+def _table(
+    names: dict[int, tuple[str, str]], numbers: pa.Array, iterations: pa.Array, times: pa.Array, values: pa.Array
+) -> pa.Table:
+    """Return the columns of a part, sorted by title, series, iteration; equal ones in the order of their reporting."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    ordered = sorted(names, key=lambda number: names[number])
+    rank = {number: position for position, number in enumerate(ordered)}
+    lookup = pa.array([rank.get(number) for number in range(max(names, default=0) + 1)], pa.int32())
+    ranks = pc.take(lookup, numbers)
+    table = pa.table({"rank": ranks, "iteration": iterations, "time": times.cast(_time_type()), "value": values})
+    table = table.filter(pc.is_valid(table["rank"]))
+    if not _is_sorted(table):
+        table = table.take(pc.sort_indices(table, sort_keys=[("rank", "ascending"), ("iteration", "ascending")]))
+    ranks = table["rank"].combine_chunks()
+    for index, name in enumerate(("title", "series")):
+        labels = pa.array([names[number][index] for number in ordered], pa.string())
+        dictionary = labels.dictionary_encode()
+        codes = pc.take(dictionary.indices, ranks)
+        coded = pa.DictionaryArray.from_arrays(codes, dictionary.dictionary)
+        table = table.append_column(name, coded)
+    return table
+
+
+def _is_sorted(table: pa.Table) -> bool:
+    import pyarrow.compute as pc
+
+    if table.num_rows < 2:
+        return True
+    rank, iteration = table["rank"].combine_chunks(), table["iteration"].combine_chunks()
+    if rank[0].as_py() != rank[-1].as_py() or pc.count_distinct(rank).as_py() != 1:
+        return False
+    return bool(pc.all(pc.less_equal(iteration[:-1], iteration[1:])).as_py())
+
+
+def _time_type() -> pa.DataType:
+    import pyarrow as pa
+
+    return pa.timestamp("us", tz="UTC")
+
+
+def write_part(table: pa.Table, supersedes: list[str]) -> pa.Buffer:
+    """Return a sorted table (with its ``rank`` column) as the bytes of a Parquet part."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    metadata = {SCHEMA_KEY: SCHEMA, SUPERSEDES_KEY: json.dumps(supersedes).encode()}
+    bounds = _row_groups(table)
+    table = table.select(list(COLUMNS))
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink,
+        _own_labels(table.slice(0, 0)).schema,
+        compression="snappy",
+        use_dictionary=["title", "series"],
+        column_encoding={
+            "iteration": "DELTA_BINARY_PACKED",
+            "time": "DELTA_BINARY_PACKED",
+            "value": "BYTE_STREAM_SPLIT",
+        },
+        write_statistics=["title", "series", "iteration"],
+        store_schema=False,
+    ) as writer:
+        for start, end in bounds:
+            writer.write_table(_own_labels(table.slice(start, end - start)), row_group_size=BATCH_ROWS)
+        writer.add_key_value_metadata({key.decode(): value.decode() for key, value in metadata.items()})
+    return sink.getvalue()
+
+
+def _own_labels(rows: pa.Table) -> pa.Table:
+    """Return rows with plain names, so that a row group's dictionary holds its own names and no others."""
+    import pyarrow as pa
+
+    for position, name in enumerate(("title", "series")):
+        rows = rows.set_column(position, name, rows[name].cast(pa.string()))
+    return rows
+
+
+def _row_groups(table: pa.Table) -> list[tuple[int, int]]:
+    """Return row ranges: a series of a thousand points or more alone, runs of shorter ones together."""
+    import pyarrow.compute as pc
+
+    encoded = pc.run_end_encode(table["rank"].combine_chunks())
+    bounds: list[tuple[int, int]] = []
+    start = previous = 0
+    for end in encoded.run_ends.to_pylist():
+        if end - previous >= ROW_GROUP_POINTS:
+            if previous > start:
+                bounds.append((start, previous))
+            bounds.append((previous, end))
+            start = end
+        elif end - start >= ROW_GROUP_POINTS:
+            bounds.append((start, end))
+            start = end
+        previous = end
+    if previous > start:
+        bounds.append((start, previous))
+    return bounds
+
+
+def read_part(path: Path, columns: tuple[str, ...] = COLUMNS) -> pa.Table:
+    """Return a part's columns.
+
+    Raises:
+        OSError: it can't be read.
+        CorruptFileError: it is no whole part.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    data = read_bytes(path)
+    try:
+        table = pq.read_table(pa.BufferReader(data), columns=list(columns), read_dictionary=["title", "series"])
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise _corrupt(path, error) from None
+    missing = set(columns) - set(table.column_names)
+    if missing:
+        raise _corrupt(path, f"no column {sorted(missing)[0]!r}")
+    return table
+
+
+def superseded_by(path: Path) -> list[str]:
+    """Return the file names that a part stands for.
+
+    Raises:
+        CorruptFileError: it is no whole part.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_metadata(str(path)).metadata or {}
+        names: Any = json.loads(metadata.get(SUPERSEDES_KEY, b"[]"))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _corrupt(path, error) from None
+    return [str(name) for name in names]
+
+
+def _corrupt(path: Path, why: object) -> CorruptFileError:
+    return CorruptFileError(
+        f"{path} is no whole Parquet part ({str(why).splitlines()[0]}); the task's other series can be read, "
+        "move this file away to silence the warning",
+        path=str(path),
+    )
