@@ -142,8 +142,20 @@ class Store:
         except (TaskNotFoundError, CorruptFileError, OSError):
             return False
 
-    def create_task(self, record: TaskRecord, author: Author, number: int = 1) -> tuple[Path, TaskRecord]:
-        """File a new task: its folder by exclusive creation, its first metadata generation last.
+    def create_task(
+        self,
+        record: TaskRecord,
+        author: Author,
+        number: int = 1,
+        prepare: Callable[[Path], None] = lambda folder: None,
+    ) -> tuple[Path, TaskRecord]:
+        """File a new task: its folder by exclusive creation, then its files, its first metadata generation last.
+
+        Args:
+            record: what the task is.
+            author: who creates it.
+            number: the first generation's number; a reset goes on counting.
+            prepare: puts files into the folder before the metadata makes it a task.
 
         Returns:
             The folder and the committed record.
@@ -152,7 +164,7 @@ class Store:
             StoreError: the store can't be written.
         """
         try:
-            return self._create_task(record, author, number)
+            return self._create_task(record, author, number, prepare)
         except FileNotFoundError as error:
             raise StoreError(
                 f"creating task {record.id} in {self.root} failed: {error.strerror}: {error.filename}; "
@@ -162,15 +174,18 @@ class Store:
         except OSError as error:
             raise _unwritable(self.root, error) from error
 
-    def _create_task(self, record: TaskRecord, author: Author, number: int) -> tuple[Path, TaskRecord]:
+    def _create_task(
+        self, record: TaskRecord, author: Author, number: int, prepare: Callable[[Path], None]
+    ) -> tuple[Path, TaskRecord]:
         for digits in (8, 12, 16, 32):
             folder = self.layout.task(record.project, record.name, record.id, digits)
             self.disk.make_dirs(folder.parent)
             if self.disk.make_dir_exclusive(folder) or not metadata.generations(TaskLayout(folder)):
                 break
         layout = TaskLayout(folder)
-        self.disk.make_dirs(layout.metadata)
+        prepare(folder)
         self.announce(record.id, number, folder)
+        self.disk.make_dirs(layout.metadata)
         committed = metadata.commit_first(self.disk, layout, record, author, number)
         self.disk.sync_dir(folder.parent)
         return folder, committed

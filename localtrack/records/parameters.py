@@ -1,0 +1,171 @@
+"""Parameters: nested values to flat ``Section/name`` keys and back, native types kept.
+
+Source: ClearML's hyperparameters (sections, ``General`` for names without one); docs/format/v1.md, "parameters".
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import Any
+
+from localtrack.errors import InvalidValueError
+from localtrack.records.values import UnstorableValueError, decode, encode, type_name
+
+DEFAULT_SECTION = "General"
+Entry = dict[str, Any]
+
+
+def full_name(name: str) -> str:
+    """Return the flat key of a parameter; one without a section belongs to ``General``."""
+    return name if "/" in name else f"{DEFAULT_SECTION}/{name}"
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Return section and name of a flat key: the first ``/`` divides them."""
+    section, _, rest = full_name(name).partition("/")
+    return section, rest
+
+
+def entry(value: Any, description: str = "", kind: str | None = None) -> Entry:
+    """Return what the store holds of one value; an object that JSON has no place for is kept as its text."""
+    try:
+        stored = {"value": encode(value), "type": kind if kind is not None else type_name(value)}
+    except UnstorableValueError:
+        stored = {"value": str(value), "type": kind or type(value).__name__}
+    if isinstance(value, Enum) and not description:
+        description = "one of " + ", ".join(type(value).__members__)
+    return {**stored, "description": description} if description else stored
+
+
+def value_of(stored: Entry) -> Any:
+    """Return the native value of a stored parameter."""
+    return decode(stored.get("value"))
+
+
+def text_of(stored: Entry) -> str:
+    """Return a parameter as ClearML's ``get_parameters(cast=False)`` does: text, empty for None."""
+    value = value_of(stored)
+    if value is None:
+        return ""
+    if isinstance(value, (list, tuple, dict)):
+        try:
+            return json.dumps(value)
+        except (TypeError, ValueError):
+            return str(value)
+    return str(value)
+
+
+def leaves(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of nested mappings by their ``/``-joined path; an empty mapping is a leaf."""
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{path}/")
+        else:
+            yield path, dict(value) if isinstance(value, Mapping) else value
+
+
+def flatten(values: Mapping[Any, Any], section: str) -> dict[str, Entry]:
+    """Return the stored entries of nested values under one section."""
+    return {f"{section}/{path}": entry(value) for path, value in leaves(values)}
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested dicts for ``/``-joined keys; a key that is both a leaf and a branch keeps both, at ``""``."""
+    result: dict[str, Any] = {}
+    for key, value in flat.items():
+        *path, last = key.split("/")
+        node = result
+        for part in path:
+            child = node.setdefault(part, {})
+            if not isinstance(child, dict):
+                child = node[part] = {"": child}
+            node = child
+        if isinstance(node.get(last), dict) and node[last]:
+            node[last][""] = value
+        else:
+            node[last] = value
+    return result
+
+
+def cast_like(stored: Any, default: Any) -> Any:
+    """Return a stored override in the type of the code's own value.
+
+    Args:
+        stored: the native stored value; text when it was edited by hand.
+        default: the value in the code.
+
+    Raises:
+        ValueError: the override can't be that type.
+    """
+    if stored is None or default is None or type(stored) is type(default):
+        return stored
+    if isinstance(default, Enum):
+        return type(default)[str(stored)]
+    if isinstance(default, bool):
+        return to_bool(stored)
+    if isinstance(default, int) and isinstance(stored, (int, float, str)):
+        number = float(stored)
+        return int(number) if number.is_integer() else number
+    if isinstance(default, float):
+        return float(stored)
+    if isinstance(default, str):
+        return str(stored)
+    if isinstance(default, (list, tuple, dict)):
+        value = parse_text(stored) if isinstance(stored, str) else stored
+        if isinstance(default, dict):
+            return dict(value)
+        return type(default)(value) if isinstance(value, (list, tuple)) else type(default)([value])
+    return stored
+
+
+def to_bool(value: Any) -> bool:
+    """Return a truth value that was written as text or a number.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(value, str):
+        text = value.strip().lower()
+        if text in ("true", "yes", "on", "1"):
+            return True
+        if text in ("false", "no", "off", "0", "none", ""):
+            return False
+        raise ValueError(f"not a truth value: {value!r}")
+    return bool(value)
+
+
+def parse_text(text: str) -> Any:
+    """Return the value that a text spells: JSON or a Python literal, else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def parse_override(text: str, current: Entry | None, name: str) -> Any:
+    """Return the value that a user typed for a parameter, in the type that it has now.
+
+    Raises:
+        InvalidValueError: the text does not fit the type; names the parameter and the type.
+    """
+    if current is None:
+        return parse_text(text)
+    value = value_of(current)
+    if isinstance(value, str):
+        return text
+    if text in ("None", "null", ""):
+        return None
+    try:
+        return cast_like(parse_text(text) if not isinstance(value, bool) else text, value)
+    except (ValueError, TypeError, KeyError):
+        raise InvalidValueError(
+            f"parameter {name!r} is a {type_name(value)} ({value!r}): {text!r} can't become one", parameter=name
+        ) from None

@@ -1,0 +1,89 @@
+"""An opened store with what every use case needs beside it: index, queues, settings, and who acts.
+
+Source: docs/format/v1.md, "Finding a store".
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localtrack.config import Settings, find_root, load_settings
+from localtrack.store.metadata import Author
+from localtrack.store.root import Store
+
+if TYPE_CHECKING:
+    from localtrack.index.search import Index
+    from localtrack.queue.folder import Queues
+
+
+class StoreContext:
+    """One store as a program uses it.
+
+    Args:
+        store: the opened store.
+        settings: the settings in force.
+        found_by: how the store was found, for people.
+    """
+
+    def __init__(self, store: Store, settings: Settings, found_by: str = "the argument") -> None:
+        self.store = store
+        self.settings = settings
+        self.found_by = found_by
+        self.writer = ""
+        store.announce = self._announce
+
+    def _announce(self, task_id: str, generation: int, folder: Path) -> None:
+        self.index.announce(task_id, generation, folder)
+
+    @cached_property
+    def index(self) -> Index:
+        """The store's index."""
+        from localtrack.index.search import Index
+
+        return Index(self.store)
+
+    @cached_property
+    def queues(self) -> Queues:
+        """The store's queues."""
+        from localtrack.queue.folder import Queues
+
+        return Queues(self.store)
+
+    @property
+    def author(self) -> Author:
+        """Who commits: the user, host, process and writer of now."""
+        return Author(current_user(), host_name(), os.getpid(), self.writer)
+
+
+def open_context(root: str | os.PathLike[str] | None = None, *, create: bool = True) -> StoreContext:
+    """Open the store in force, making it where there is none.
+
+    Args:
+        root: the store's folder; None finds it (see :func:`localtrack.config.find_root`).
+        create: whether a missing store is made.
+
+    Raises:
+        StoreError: there is none, or it can't be made or read.
+        StoreFormatError: it needs a newer localtrack.
+    """
+    path, found_by = find_root(root)
+    store = Store.open_or_create(path) if create else Store.open(path)
+    return StoreContext(store, load_settings(), found_by)
+
+
+def current_user() -> str:
+    """Return the login name of the user; their number where there is no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f"uid-{os.getuid()}"
+
+
+def host_name() -> str:
+    """Return this host's short name."""
+    return socket.gethostname().split(".")[0]

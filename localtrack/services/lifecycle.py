@@ -1,0 +1,205 @@
+"""The life cycle: status changes, reset, publish, queueing, abort.
+
+Source: docs/format/v1.md, "Status"; ClearML's mark_*, reset, publish, enqueue, dequeue.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from localtrack.errors import IllegalTransitionError, UsageError
+from localtrack.records.ids import new_sortable_id
+from localtrack.records.status import Status
+from localtrack.records.task import TaskRecord
+from localtrack.services import tasks
+from localtrack.services.context import StoreContext
+from localtrack.services.liveness import LOST_REASON, effective
+from localtrack.store.documents import now
+from localtrack.store.layout import TaskLayout
+
+DEFAULT_QUEUE = "default"
+
+
+def change_status(
+    ctx: StoreContext,
+    task_id: str,
+    target: Status,
+    *,
+    reason: str = "",
+    message: str = "",
+    force: bool = False,
+    folder: Path | None = None,
+    **values: Any,
+) -> TaskRecord:
+    """Commit a status change, with who, when and why.
+
+    Args:
+        ctx: the store.
+        task_id: the task.
+        target: the new state.
+        reason: a short cause.
+        message: a text for people.
+        force: whether the life cycle's limits are waived.
+        folder: where the task lies, when the caller knows.
+        **values: further fields to set in the same commit.
+
+    Raises:
+        IllegalTransitionError: the life cycle does not allow it; names both states.
+    """
+    where = folder or tasks.folder_of(ctx, task_id)
+    by = ctx.author
+
+    def intent(record: TaskRecord) -> TaskRecord:
+        record = _admit_loss(ctx, record, where, by.user)
+        if record.state is target and not values:
+            return record
+        changed = record.with_status(
+            target, at=now(), by=f"{by.user}@{by.host}", reason=reason, message=message, force=force
+        )
+        return replace(changed, **values)
+
+    return ctx.store.update(where, intent, by, f"status: {target.value}")
+
+
+def _admit_loss(ctx: StoreContext, record: TaskRecord, folder: Path, by: str) -> TaskRecord:
+    """Write down that a run was lost before anything else happens to the task."""
+    seen = effective(record, folder, ctx.settings.lease_s, ctx.store.layout.tmp)
+    if seen is record or record.owner is None or record.owner.get("writer") == ctx.writer:
+        return record
+    lost = record.with_status(Status.FAILED, at=now(), by=by, reason=LOST_REASON, message=seen.status_message)
+    return replace(lost, exit=seen.exit)
+
+
+def reset(ctx: StoreContext, task_id: str, *, force: bool = False, reason: str = "reset") -> tuple[TaskRecord, str]:
+    """Make a task a draft again. What the run produced goes to the trash, whole, and can be restored.
+
+    Returns:
+        The draft, and the name of the trash entry.
+
+    Raises:
+        IllegalTransitionError: it is published, or still runs and ``force`` is not given.
+    """
+    folder = tasks.folder_of(ctx, task_id)
+    record = tasks.read(ctx, task_id, folder)
+    if record.state is Status.PUBLISHED:
+        raise IllegalTransitionError(
+            f"task {task_id} can't go from published to created: what is published stays; clone it instead",
+            task_id=task_id,
+            current="published",
+            target="created",
+        )
+    if record.state is Status.IN_PROGRESS and not force:
+        raise IllegalTransitionError(
+            f"task {task_id} can't go from in_progress to created while its process lives: "
+            f"`localtrack abort {task_id[:8]}` first",
+            task_id=task_id,
+            current="in_progress",
+            target="created",
+        )
+    if record.state is Status.QUEUED:
+        dequeue(ctx, task_id)
+        record = tasks.read(ctx, task_id, folder)
+    entry = ctx.store.trash_task(folder, record, reason, ctx.author.user)
+    old = ctx.store.layout.trash / entry / "task-folder"
+    draft = tasks.without_outputs(record).with_status(
+        Status.CREATED, at=now(), by=ctx.author.user, reason=reason, force=True
+    )
+    draft = replace(draft, history=(draft.history[-1],), started="", ended="")
+    _, committed = ctx.store.create_task(
+        draft,
+        ctx.author,
+        number=record.generation + 2,
+        prepare=lambda new: tasks.copy_inputs(ctx.store.disk, old, new),
+    )
+    return committed, entry
+
+
+def enqueue(ctx: StoreContext, task_id: str, queue_name: str, *, priority: int = 0, force: bool = False) -> TaskRecord:
+    """Put a task into a queue: its status first, then the entry, so that a dead process leaves no entry unowned.
+
+    Raises:
+        QueueNotFoundError: no such queue; the message lists those that exist.
+        IllegalTransitionError: the task runs or is completed; ``force`` resets a completed one.
+    """
+    queue = ctx.queues.create(queue_name) if queue_name == DEFAULT_QUEUE else ctx.queues.get(queue_name)
+    record = tasks.read(ctx, task_id)
+    if record.state is Status.COMPLETED and force:
+        record, _ = reset(ctx, task_id)
+    if record.state is Status.QUEUED:
+        for other in ctx.queues.names():
+            ctx.queues.get(other).remove(task_id)
+    changed = change_status(ctx, task_id, Status.QUEUED, message=f"queue {queue_name}", system_tags=tuple(
+        tag for tag in record.system_tags if tag != "development"
+    ), runtime={**record.runtime, "queue": queue_name})  # fmt: skip
+    queue.enqueue(task_id, priority=priority)
+    return changed
+
+
+def dequeue(ctx: StoreContext, task_id: str) -> TaskRecord:
+    """Take a task out of every queue and give it back the state that it had before.
+
+    Raises:
+        UsageError: it is not queued.
+    """
+    record = tasks.read(ctx, task_id)
+    if record.state is not Status.QUEUED:
+        raise UsageError(
+            f"task {task_id} is {record.status}, not queued: there is nothing to take back", task_id=task_id
+        )
+    for name in ctx.queues.names():
+        ctx.queues.get(name).remove(task_id)
+    previous = Status(record.history[-1]["from"]) if record.history else Status.CREATED
+    target = previous if previous in (Status.CREATED, Status.STOPPED) else Status.CREATED
+    return change_status(ctx, task_id, target, reason="dequeued", force=True)
+
+
+def request_stop(ctx: StoreContext, task_id: str, message: str = "") -> TaskRecord:
+    """Ask a running task to stop: its own process, or its agent, sees the request within its poll interval.
+
+    A queued task is taken out of its queue and stopped at once; one whose owner is dead becomes failed, lost.
+
+    Raises:
+        UsageError: there is nothing to stop.
+    """
+    folder = tasks.folder_of(ctx, task_id)
+    record = tasks.read(ctx, task_id, folder)
+    if record.state is Status.QUEUED:
+        dequeue(ctx, task_id)
+        return change_status(ctx, task_id, Status.STOPPED, reason="aborted", message=message, force=True)
+    if record.state is Status.FAILED and record.status_reason == LOST_REASON:
+        return change_status(ctx, task_id, Status.FAILED)
+    if record.state is not Status.IN_PROGRESS:
+        raise UsageError(f"task {task_id} is {record.status}: there is nothing to stop", task_id=task_id)
+    layout = TaskLayout(folder)
+    body = {
+        "schema": "localtrack/request/1",
+        "kind": "stop",
+        "at": now(),
+        "by": ctx.author.to_json(),
+        "message": message,
+    }
+    ctx.store.disk.make_dirs(layout.requests)
+    ctx.store.disk.publish(json.dumps(body).encode(), layout.requests / f"{new_sortable_id()}.json")
+    return record
+
+
+def publish(ctx: StoreContext, task_id: str, *, force: bool = False) -> TaskRecord:
+    """Publish an ended task: it can be neither reset nor deleted any more.
+
+    Raises:
+        IllegalTransitionError: it has not ended.
+    """
+    return change_status(ctx, task_id, Status.PUBLISHED, reason="published", force=force)
+
+
+def set_archived(ctx: StoreContext, task_id: str, archived: bool) -> TaskRecord:
+    """Put a task into the archive or take it out: a system tag, in any state."""
+
+    def change(record: TaskRecord) -> TaskRecord:
+        kept = tuple(tag for tag in record.system_tags if tag != "archived")
+        return replace(record, system_tags=(*kept, "archived") if archived else kept)
+
+    return tasks.edit(ctx, task_id, change, "archived" if archived else "unarchived")

@@ -1,0 +1,109 @@
+"""Is the owner of a running task still there? Judged on its own host by pid and start token, elsewhere by its lease.
+
+A single look at a task of another host can't time a lease, so it compares the heartbeat's age by the *store's* clock:
+both times are stamped by the file server, no two hosts' clocks meet. Such a verdict is shown, and decides nothing
+before :func:`observe_dead` has watched the heartbeat stand still.
+
+Source: docs/format/v1.md, "Locks, leases, clocks".
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+from localtrack.fs.disk import read_bytes
+from localtrack.records.status import Status
+from localtrack.records.task import Json, TaskRecord
+from localtrack.store.layout import TaskLayout
+
+LOST_REASON = "lost"
+GRACE = 2.0
+
+
+@lru_cache(maxsize=1)
+def _this_host() -> tuple[str, str, int]:
+    from localtrack.capture.host import capture_host
+
+    host = capture_host()
+    return host.machine_id, host.boot_id, os.getpid()
+
+
+def owner_alive(owner: Json) -> bool | None:
+    """Tell whether a writer lives; None when only its lease can say (another machine)."""
+    machine, boot, _ = _this_host()
+    if not owner.get("machine") or owner["machine"] != machine:
+        return None
+    if owner.get("boot") != boot:
+        return False
+    from localtrack.capture.host import is_alive
+
+    return is_alive(int(owner.get("pid", -1)), str(owner.get("start", "")))
+
+
+def effective(record: TaskRecord, folder: Path, lease_s: float, tmp: Path) -> TaskRecord:
+    """Return the record as a reader should see it: a running task whose owner is dead is failed, lost.
+
+    Args:
+        record: the record on disk.
+        folder: the task's folder.
+        lease_s: the lease of the store's writers, in seconds.
+        tmp: a folder of the same store in which a file may be made to read the store's clock.
+    """
+    if record.state is not Status.IN_PROGRESS or not record.owner:
+        return record
+    alive = owner_alive(record.owner)
+    if alive is None:
+        age_s = heartbeat_age_s(TaskLayout(folder).heartbeat(str(record.owner.get("writer", ""))), tmp)
+        alive = age_s is None or age_s <= GRACE * lease_s
+        how = f"host {record.owner.get('host')} has sent no heartbeat for {age_s or 0:.0f} s"
+    else:
+        how = f"process {record.owner.get('pid')} on {record.owner.get('host')} is gone"
+    if alive:
+        return record
+    return replace(
+        record,
+        status=Status.FAILED.value,
+        status_reason=LOST_REASON,
+        status_message=f"the run ended without a word: {how}",
+        exit={**record.exit, "failure_class": LOST_REASON},
+    )
+
+
+def heartbeat_age_s(path: Path, tmp: Path) -> float | None:
+    """Return the age of a heartbeat by the store's own clock; None when it can't be read."""
+    probe = tmp / f"clock-{os.getpid()}-{os.urandom(4).hex()}"
+    try:
+        beat = path.stat().st_mtime
+        with open(probe, "wb") as stream:
+            stream.write(b"t")
+        return max(0.0, probe.stat().st_mtime - beat)
+    except OSError:
+        return None
+    finally:
+        try:
+            probe.unlink()
+        except OSError:
+            pass
+
+
+def observe_dead(path: Path, lease_s: float, *, sleep: Callable[[float], None] = time.sleep, looks: int = 6) -> bool:
+    """Watch a heartbeat by this process's own monotonic clock; True when it stood still for a whole lease."""
+    try:
+        first = read_bytes(path)
+    except OSError:
+        first = b""
+    start = time.monotonic()
+    while time.monotonic() - start < lease_s:
+        sleep(lease_s / looks)
+        try:
+            if read_bytes(path) != first:
+                return False
+        except OSError:
+            if first:
+                continue
+    return True
