@@ -1,0 +1,76 @@
+"""The code of a task: what was captured of it, stored with the task so that it can be run again anywhere.
+
+Source: docs/format/v1.md, "script".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localtrack.records.task import Json, TaskRecord
+from localtrack.services.context import StoreContext
+from localtrack.store.blobs import put_content
+
+if TYPE_CHECKING:
+    from localtrack.capture.packages import PackageState
+
+    from localtrack.capture.git import GitState
+    from localtrack.capture.script import ScriptState
+
+
+def store_script(ctx: StoreContext, folder: Path, git: GitState | None, script: ScriptState) -> Json:
+    """Store the diff, or the whole script where there is no git, and return the ``script`` record."""
+    record: Json = {
+        "repository": git.repository if git else "",
+        "root": str(git.root) if git else "",
+        "branch": git.branch if git else "",
+        "commit": git.commit if git else "",
+        "entry_point": script.entry_point,
+        "working_dir": script.working_dir,
+        "argv": list(script.argv),
+        "python": script.python_version,
+        "binary": script.binary,
+        "diff": None,
+        "source": None,
+        "bundle": None,
+    }
+    if git and git.diff:
+        record["diff"] = put_content(ctx.store.disk, folder, "code", "diff", ".patch", git.diff).to_json()
+    if script.source is not None:
+        data = script.source.encode("utf-8", "surrogatepass")
+        record["source"] = put_content(ctx.store.disk, folder, "code", "script", ".py", data).to_json()
+    return record
+
+
+def store_bundle(ctx: StoreContext, folder: Path, git: GitState) -> Json | None:
+    """Store a git bundle of the commit, so that another host needs no access to the repository."""
+    from localtrack.capture.bundle import bundle_commit
+
+    if not git.root or not git.commit:
+        return None
+    temporary = ctx.store.disk.new_tmp_name()
+    bundle_commit(Path(git.root), git.commit, temporary)
+    try:
+        if not temporary.exists():
+            return None
+        return put_content(ctx.store.disk, folder, "code", "commit", ".bundle", temporary.read_bytes()).to_json()
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def store_packages(ctx: StoreContext, folder: Path, packages: PackageState) -> Json:
+    """Store the imported packages and the full freeze; returns the fields to add to the ``script`` record."""
+    fields: Json = {}
+    for key, lines in (("requirements", packages.imported), ("freeze", packages.freeze)):
+        data = "".join(f"{line}\n" for line in lines).encode()
+        fields[key] = put_content(ctx.store.disk, folder, "code", key, ".txt", data).to_json()
+    return fields
+
+
+def with_script(record: TaskRecord, fields: Json, errors: Iterable[str] = ()) -> TaskRecord:
+    """Return the record with fields of its script, and what could not be captured, added."""
+    known = tuple(error for error in errors if error not in record.errors)
+    return replace(record, script={**record.script, **fields}, errors=(*record.errors, *known))

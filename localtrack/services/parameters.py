@@ -1,0 +1,163 @@
+"""Parameters, configuration objects and user properties of a task.
+
+Source: ClearML's get_parameters, set_parameters, update_parameters, connect_configuration, set_user_properties.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from localtrack.errors import InvalidValueError
+from localtrack.records.parameters import Entry, entry, flatten, full_name, nest, parse_override, text_of, value_of
+from localtrack.records.task import TaskRecord
+from localtrack.records.values import decode, encode
+from localtrack.services import tasks
+from localtrack.services.context import StoreContext
+from localtrack.store.blobs import put_content, read_content
+
+CONFIGURATION_SUFFIX = {"dictionary": ".json", "json": ".json", "yaml": ".yaml", "text": ".txt"}
+
+
+def merged(record: TaskRecord, entries: Mapping[str, Entry]) -> TaskRecord:
+    """Return the record with parameters added or changed; a description that is there stays."""
+    result = dict(record.parameters)
+    for key, new in entries.items():
+        old = result.get(key, {})
+        if "description" in old and "description" not in new:
+            new = {**new, "description": old["description"]}
+        result[key] = new
+    return record if result == record.parameters else replace(record, parameters=result)
+
+
+def entries_of(*mappings: Mapping[str, Any], **values: Any) -> dict[str, Entry]:
+    """Return stored entries for ClearML's argument forms: dicts, nested or flat, and keywords; later ones win."""
+    result: dict[str, Entry] = {}
+    for mapping in (*mappings, values):
+        for key, value in mapping.items():
+            if isinstance(value, Mapping) and value:
+                result.update(flatten({key: value}, "General") if "/" not in key else _under(key, value))
+            else:
+                result[full_name(str(key))] = entry(value)
+    return result
+
+
+def sections_of(nested: Mapping[str, Mapping[str, Any]]) -> dict[str, Entry]:
+    """Return stored entries for ``{section: {name: value}}``."""
+    result: dict[str, Entry] = {}
+    for section, values in nested.items():
+        if isinstance(values, Mapping):
+            result.update(flatten(values, section))
+        else:
+            result[full_name(section)] = entry(values)
+    return result
+
+
+def _under(prefix: str, values: Mapping[str, Any]) -> dict[str, Entry]:
+    section, _, rest = prefix.partition("/")
+    return flatten({rest: values}, section)
+
+
+def as_texts(record: TaskRecord) -> dict[str, str]:
+    """Return flat parameters as text, as ClearML does without ``cast``."""
+    return {key: text_of(stored) for key, stored in record.parameters.items()}
+
+
+def as_values(record: TaskRecord) -> dict[str, Any]:
+    """Return flat parameters in their own types."""
+    return {key: value_of(stored) for key, stored in record.parameters.items()}
+
+
+def as_nested(record: TaskRecord, *, cast: bool) -> dict[str, Any]:
+    """Return parameters nested by section and ``/``."""
+    return nest(as_values(record) if cast else as_texts(record))
+
+
+def override(record: TaskRecord, assignments: Iterable[tuple[str, str]]) -> TaskRecord:
+    """Return the record with parameters that a person typed; a name without a section finds its only bearer.
+
+    Raises:
+        InvalidValueError: a text that does not fit the parameter's type, or a name that several sections have.
+    """
+    changed: dict[str, Entry] = {}
+    for name, text in assignments:
+        key = find_key(record, name)
+        value = parse_override(text, record.parameters.get(key), key)
+        old = record.parameters.get(key, {})
+        kind = None if value is None or not old else entry(value)["type"]
+        changed[key] = {**entry(value, kind=kind)}
+    return merged(record, changed)
+
+
+def find_key(record: TaskRecord, name: str) -> str:
+    """Return the flat key that a person means by ``name``.
+
+    Raises:
+        InvalidValueError: parameters of several sections end in it.
+    """
+    if name in record.parameters:
+        return name
+    hits = [key for key in record.parameters if key.partition("/")[2] == name]
+    if len(hits) > 1:
+        raise InvalidValueError(f"{name!r} may be {' or '.join(sorted(hits))}: give the section too", parameter=name)
+    return hits[0] if hits else full_name(name)
+
+
+def put_configuration(
+    ctx: StoreContext, folder: Path, name: str, text: str, kind: str, description: str = ""
+) -> dict[str, Any]:
+    """Store a configuration object's text and return its metadata entry."""
+    suffix = CONFIGURATION_SUFFIX.get(kind, kind if kind.startswith(".") and len(kind) < 10 else ".txt")
+    stored = put_content(
+        ctx.store.disk, folder, "configuration", tasks_slug(name), suffix, text.encode("utf-8", "surrogatepass")
+    )
+    return {**stored.to_json(), "type": kind, "description": description}
+
+
+def tasks_slug(name: str) -> str:
+    """Return the part of a configuration file's name that stands for the object's name."""
+    from localtrack.records.ids import slug
+
+    return slug(name)
+
+
+def configuration_text(folder: Path, record: TaskRecord, name: str) -> str | None:
+    """Return the text of a configuration object; None when there is none of that name.
+
+    Raises:
+        CorruptFileError: its file is gone or altered.
+    """
+    stored = record.configuration.get(name)
+    return None if stored is None else read_content(folder, stored).decode("utf-8", "surrogatepass")
+
+
+def dump_configuration(value: Any) -> str:
+    """Return a dict or list as the text of a configuration object: JSON with every type kept."""
+    try:
+        return json.dumps(encode(value), indent=2, ensure_ascii=False)
+    except TypeError as error:
+        raise InvalidValueError(f"the configuration can't be stored: {error}") from None
+
+
+def parse_configuration(text: str) -> Any:
+    """Return the value of a configuration object's text: JSON, else the text itself."""
+    try:
+        return decode(json.loads(text))
+    except ValueError:
+        return text
+
+
+def set_configuration(
+    ctx: StoreContext, task_id: str, name: str, text: str, kind: str, description: str, *, by_owner: bool = False
+) -> TaskRecord:
+    """Store a configuration object of a task."""
+    folder = tasks.folder_of(ctx, task_id)
+    stored = put_configuration(ctx, folder, name, text, kind, description)
+
+    def change(record: TaskRecord) -> TaskRecord:
+        return replace(record, configuration={**record.configuration, name: stored})
+
+    return tasks.edit(ctx, task_id, change, f"configuration: {name}", by_owner=by_owner, folder=folder)

@@ -1,0 +1,127 @@
+"""Reading back what a task reported: scalars, single values, plots, media, console.
+
+Source: ClearML's get_reported_scalars, get_last_scalar_metrics, get_reported_plots, get_reported_console_output.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from localtrack.records.task import TaskRecord
+from localtrack.store.blobs import read_reports
+from localtrack.store.console import ConsoleLine, read_console
+from localtrack.store.documents import stamp
+from localtrack.store.layout import TaskLayout
+from localtrack.store.scalars import Scalars, SeriesPoints, read_scalars
+
+SUMMARY_TITLE = "Summary"
+SINGLE_VALUE_ITERATION = -(2**31)
+
+
+def scalars(folder: Path, title: str | None = None, series: str | None = None) -> Scalars:
+    """Return every point of a task, or of one graph or line of it."""
+    return read_scalars(TaskLayout(folder).scalars, title, series)
+
+
+def thinned(points: SeriesPoints, limit: int) -> SeriesPoints:
+    """Return at most ``limit`` points that keep each stretch's lowest and highest value; 0 keeps all.
+
+    Args:
+        points: (n,) points.
+        limit: how many to keep; first and last always stay.
+    """
+    count = len(points.values)
+    if limit <= 0 or count <= limit:
+        return points
+    buckets = max(1, (limit - 2) // 2)
+    keep = {0, count - 1}
+    for number in range(buckets):
+        start, end = number * count // buckets, (number + 1) * count // buckets
+        span = range(start, max(end, start + 1))
+        keep.add(min(span, key=points.values.__getitem__))
+        keep.add(max(span, key=points.values.__getitem__))
+    order = sorted(keep)
+    result = SeriesPoints()
+    for index in order:
+        result.iterations.append(points.iterations[index])
+        result.times_us.append(points.times_us[index])
+        result.values.append(points.values[index])
+    return result
+
+
+def graphs(found: Scalars, *, max_samples: int = 0, x_axis: str = "iter") -> dict[str, dict[str, dict[str, Any]]]:
+    """Return ``{title: {series: {"name", "x", "y"}}}``; single values are left out.
+
+    Args:
+        found: the points.
+        max_samples: at most so many points a series, 0 for all.
+        x_axis: ``iter``, ``timestamp`` (ms since 1970) or ``iso_time``.
+    """
+    result: dict[str, dict[str, dict[str, Any]]] = {}
+    for (title, series), points in sorted(found.series.items()):
+        if points.iterations and points.iterations[0] == SINGLE_VALUE_ITERATION and title == SUMMARY_TITLE:
+            continue
+        kept = thinned(points, max_samples)
+        result.setdefault(title, {})[series] = {"name": series, "x": _x_values(kept, x_axis), "y": kept.values.tolist()}
+    return result
+
+
+def _x_values(points: SeriesPoints, x_axis: str) -> list[Any]:
+    if x_axis == "iter":
+        return points.iterations.tolist()
+    if x_axis == "timestamp":
+        return [time_us // 1000 for time_us in points.times_us]
+    return [stamp(time_us / 1e6) for time_us in points.times_us]
+
+
+def single_values(found: Scalars) -> dict[str, float]:
+    """Return the last of each single value by its name."""
+    return {
+        series: points.values[-1]
+        for (title, series), points in found.series.items()
+        if title == SUMMARY_TITLE and points.iterations and points.iterations[0] == SINGLE_VALUE_ITERATION
+    }
+
+
+def summarise(found: Scalars) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return last, lowest and highest value of every series, with their iterations, from the points themselves."""
+    result: dict[str, dict[str, dict[str, Any]]] = {}
+    for (title, series), points in found.series.items():
+        if not points.values:
+            continue
+        finite = [i for i, value in enumerate(points.values) if value == value]
+        low = min(finite, key=points.values.__getitem__, default=len(points.values) - 1)
+        high = max(finite, key=points.values.__getitem__, default=len(points.values) - 1)
+        result.setdefault(title, {})[series] = {
+            "last": points.values[-1],
+            "last_iteration": points.iterations[-1],
+            "min": points.values[low],
+            "min_iteration": points.iterations[low],
+            "max": points.values[high],
+            "max_iteration": points.iterations[high],
+            "count": len(points.values),
+        }
+    return result
+
+
+def plots(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return a task's plots in the order of their reporting, and what could not be read."""
+    return read_reports(TaskLayout(folder).plots)
+
+
+def media(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the records of a task's images, audio, video and HTML, and what could not be read."""
+    return read_reports(TaskLayout(folder).media)
+
+
+def console(folder: Path) -> list[ConsoleLine]:
+    """Return every line that the task's processes printed or reported."""
+    return read_console(TaskLayout(folder).console)
+
+
+def last_metrics(record: TaskRecord) -> dict[str, Any]:
+    """Return ``{title: {series: {"last", "min", "max", ...}}}`` with native floats."""
+    from localtrack.records.values import decode
+
+    return dict(decode(record.last_metrics))
