@@ -15,9 +15,8 @@ from localtrack.services.context import StoreContext
 from localtrack.store.blobs import put_content
 
 if TYPE_CHECKING:
-    from localtrack.capture.packages import PackageState
-
     from localtrack.capture.git import GitState
+    from localtrack.capture.packages import PackageState
     from localtrack.capture.script import ScriptState
 
 
@@ -32,16 +31,15 @@ def store_script(ctx: StoreContext, folder: Path, git: GitState | None, script: 
         "working_dir": script.working_dir,
         "argv": list(script.argv),
         "python": script.python_version,
-        "binary": script.binary,
+        "binary": script.python_binary,
         "diff": None,
         "source": None,
         "bundle": None,
     }
     if git and git.diff:
         record["diff"] = put_content(ctx.store.disk, folder, "code", "diff", ".patch", git.diff).to_json()
-    if script.source is not None:
-        data = script.source.encode("utf-8", "surrogatepass")
-        record["source"] = put_content(ctx.store.disk, folder, "code", "script", ".py", data).to_json()
+    if script.script is not None:
+        record["source"] = put_content(ctx.store.disk, folder, "code", "script", ".py", script.script).to_json()
     return record
 
 

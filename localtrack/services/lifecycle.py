@@ -53,7 +53,7 @@ def change_status(
     by = ctx.author
 
     def intent(record: TaskRecord) -> TaskRecord:
-        record = _admit_loss(ctx, record, where, by.user)
+        record = admit_loss(ctx, record, where)
         if record.state is target and not values:
             return record
         changed = record.with_status(
@@ -64,12 +64,14 @@ def change_status(
     return ctx.store.update(where, intent, by, f"status: {target.value}")
 
 
-def _admit_loss(ctx: StoreContext, record: TaskRecord, folder: Path, by: str) -> TaskRecord:
+def admit_loss(ctx: StoreContext, record: TaskRecord, folder: Path) -> TaskRecord:
     """Write down that a run was lost before anything else happens to the task."""
     seen = effective(record, folder, ctx.settings.lease_s, ctx.store.layout.tmp)
     if seen is record or record.owner is None or record.owner.get("writer") == ctx.writer:
         return record
-    lost = record.with_status(Status.FAILED, at=now(), by=by, reason=LOST_REASON, message=seen.status_message)
+    lost = record.with_status(
+        Status.FAILED, at=now(), by=ctx.author.user, reason=LOST_REASON, message=seen.status_message
+    )
     return replace(lost, exit=seen.exit)
 
 

@@ -15,31 +15,36 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from localtrack.fs.disk import read_bytes
 from localtrack.records.status import Status
 from localtrack.records.task import Json, TaskRecord
 from localtrack.store.layout import TaskLayout
 
+if TYPE_CHECKING:
+    from localtrack.capture.host import HostState
+
 LOST_REASON = "lost"
 GRACE = 2.0
 
 
 @lru_cache(maxsize=1)
-def _this_host() -> tuple[str, str, int]:
+def _this_host() -> HostState:
     from localtrack.capture.host import capture_host
 
-    host = capture_host()
-    return host.machine_id, host.boot_id, os.getpid()
+    return capture_host()
 
 
 def owner_alive(owner: Json) -> bool | None:
     """Tell whether a writer lives; None when only its lease can say (another machine)."""
-    machine, boot, _ = _this_host()
-    if not owner.get("machine") or owner["machine"] != machine:
+    here = _this_host()
+    if not owner.get("machine") or owner["machine"] != here.machine_id:
         return None
-    if owner.get("boot") != boot:
+    if owner.get("boot") != here.boot_id:
         return False
+    if owner.get("pidns", here.pid_namespace) != here.pid_namespace:
+        return None  # another container of this machine: its process numbers mean nothing here
     from localtrack.capture.host import is_alive
 
     return is_alive(int(owner.get("pid", -1)), str(owner.get("start", "")))

@@ -1,0 +1,46 @@
+"""localtrack: the ClearML Task experience in a folder. No server, no daemon, no database.
+
+``from localtrack import Task, Logger, TaskTypes`` loads the facade; ``import localtrack`` alone loads nothing, starts
+nothing and patches nothing, except in a process that an agent started: there it feeds the stored arguments into the
+parser, since the script may parse before it calls ``Task.init``.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from localtrack.api.logger import Logger
+    from localtrack.api.task import Task
+    from localtrack.records.status import TaskTypes
+
+__version__ = "0.1.0"
+__all__ = ["Logger", "Task", "TaskTypes", "__version__"]
+
+_HOMES = {
+    "Task": "localtrack.api.task",
+    "Logger": "localtrack.api.logger",
+    "TaskTypes": "localtrack.records.status",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'localtrack' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if os.environ.get("LOCALTRACK_TASK_ID") and not os.environ.get("LOCALTRACK_PARENT"):
+    from localtrack.runtime.arguments import install_early as _install_early
+
+    _install_early(os.environ["LOCALTRACK_TASK_ID"])

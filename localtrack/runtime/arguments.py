@@ -1,0 +1,89 @@
+"""Joins the argument parser to the task: parsed arguments go in, or stored ones come out when an agent runs it.
+
+Source: ClearML's argparse binding, measured.
+"""
+
+from __future__ import annotations
+
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from localtrack.capture.arguments import ArgparseHook, ParsedArguments, find_parsed
+from localtrack.errors import LocaltrackError
+from localtrack.records.parameters import Entry, entry, value_of
+from localtrack.services import parameters
+
+if TYPE_CHECKING:
+    from localtrack.runtime.session import Session
+
+SECTION = "Args"
+_active: ArgparseHook | None = None
+
+
+def stored_arguments(entries: dict[str, Entry]) -> dict[str, Any]:
+    """Return the stored values of the section ``Args`` by their destination."""
+    prefix = f"{SECTION}/"
+    return {key[len(prefix) :]: value_of(stored) for key, stored in entries.items() if key.startswith(prefix)}
+
+
+class ArgumentFeed:
+    """Records what parsers parse into the task of a session.
+
+    Args:
+        session: the run.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        overrides = stored_arguments(session.record_at_start.parameters) if session.options.remote else None
+        self._hook = ArgparseHook(self._record, overrides, session.options.wants_argument)
+
+    def install(self, frame: FrameType | None) -> None:
+        """Hook later parses, and record those that the caller's frames show to have happened before."""
+        replace_early_hook(None)
+        self._hook.install()
+        if frame is None or self._session.options.remote:
+            return
+        for parsed in find_parsed(frame):
+            self._record(parsed)
+
+    def remove(self) -> None:
+        """Take the hook off."""
+        self._hook.uninstall()
+
+    def _record(self, parsed: ParsedArguments) -> None:
+        entries: dict[str, Entry] = {}
+        for name, value in parsed.values.items():
+            if self._session.options.wants_argument(name):
+                kind = None if value is None else parsed.types.get(name)
+                entries[f"{SECTION}/{name}"] = entry(value, parsed.help.get(name, "") or "", kind)
+        if not entries or self._session.closed:
+            return
+        try:
+            self._session.update(lambda record: parameters.merged(record, entries), "arguments")
+        except (LocaltrackError, OSError) as error:
+            self._session.writer.say_once("arguments", f"the arguments were not recorded: {error}")
+
+
+def replace_early_hook(hook: ArgparseHook | None) -> None:
+    """Put the hook in place that feeds a parse *before* ``Task.init`` under an agent, or take it off."""
+    global _active
+    if _active is not None:
+        _active.uninstall()
+    _active = hook
+    if hook is not None:
+        hook.install()
+
+
+def install_early(task_id: str) -> None:
+    """Under an agent: feed the stored arguments into every parse from now on."""
+    from localtrack.runtime.session import open_record
+    from localtrack.services.context import open_context
+
+    try:
+        _, record = open_record(open_context(create=False), task_id)
+    except (LocaltrackError, OSError):
+        return  # Task.init meets the same error and says it
+    stored = stored_arguments(record.parameters)
+    if stored:
+        replace_early_hook(ArgparseHook(lambda parsed: None, stored, lambda name: True))

@@ -1,0 +1,122 @@
+"""Looks at the code, packages and machine in a thread, beside the script, and commits what it saw.
+
+Source: ClearML's captures at Task.init; docs/format/v1.md, "script".
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from localtrack.errors import LocaltrackError
+from localtrack.records.parameters import entry
+from localtrack.records.task import Json, TaskRecord
+from localtrack.services import code, parameters, tasks
+from localtrack.services.context import StoreContext
+
+ENVIRONMENT_SECTION = "Environment"
+
+
+class Captures:
+    """What one run captures of its surroundings.
+
+    Args:
+        ctx: the store.
+        task_id: the task.
+        folder: its folder.
+        remote: an agent runs it: its code is recorded already and stays.
+    """
+
+    def __init__(self, ctx: StoreContext, task_id: str, folder: Path, *, remote: bool) -> None:
+        self._ctx = ctx
+        self._task_id = task_id
+        self._folder = folder
+        self._remote = remote
+        self._argv = list(sys.argv)
+        self._main = sys.modules.get("__main__")
+        self._roots: list[Path] = []
+        self._entry: Path | None = None
+        self._modules_seen = 0
+        self._cwd = Path(os.getcwd())
+
+    def run(self) -> None:
+        """Capture and commit; whatever goes wrong is recorded in the task."""
+        errors: list[str] = []
+        fields: Json = {}
+        runtime: Json = {}
+        environment: dict[str, str] = {}
+        try:
+            runtime = self._machine(errors)
+            environment = self._environment()
+            if not self._remote:
+                fields = self._code(errors)
+        except Exception as error:  # the capture border: tracking never breaks the run
+            errors.append(f"capture: {type(error).__name__}: {error}")
+        self._commit(fields, runtime, environment, errors)
+
+    def finish(self) -> None:
+        """At the end: look at the packages once more, since modules are imported late."""
+        if self._remote or len(sys.modules) == self._modules_seen:
+            return
+        errors: list[str] = []
+        try:
+            fields = self._packages(errors)
+        except Exception as error:  # the capture border
+            fields, errors = {}, [f"packages: {type(error).__name__}: {error}"]
+        self._commit(fields, {}, {}, errors)
+
+    def _code(self, errors: list[str]) -> Json:
+        from localtrack.capture.git import capture_git, find_root
+        from localtrack.capture.script import capture_script, find_entry_script
+
+        self._entry = find_entry_script(self._main, self._argv, self._cwd)
+        start = self._entry.parent if self._entry is not None else self._cwd
+        git = None
+        if find_root(start) is not None:
+            git = capture_git(start, diff_limit_bytes=self._ctx.settings.diff_limit_bytes, entry_script=self._entry)
+            errors += git.errors
+        script = capture_script(self._main, self._argv, self._cwd, git)
+        errors += script.errors
+        fields = code.store_script(self._ctx, self._folder, git, script)
+        self._roots = [Path(str(git.root))] if git and git.root else [start]
+        if git and self._ctx.settings.bundle:
+            fields["bundle"] = code.store_bundle(self._ctx, self._folder, git)
+        return {**fields, **self._packages(errors)}
+
+    def _packages(self, errors: list[str]) -> Json:
+        from localtrack.capture.packages import capture_packages
+
+        self._modules_seen = len(sys.modules)
+        packages = capture_packages(self._entry, self._roots, dict(sys.modules))
+        errors += packages.errors
+        return code.store_packages(self._ctx, self._folder, packages)
+
+    def _machine(self, errors: list[str]) -> Json:
+        from localtrack.capture.host import capture_host
+
+        host = capture_host()
+        return {
+            "hostname": host.hostname, "python_version": host.python_version, "python_exec": sys.executable,
+            "platform": host.platform, "cpu_cores": host.cpu_count, "user": host.user, "pid": os.getpid(),
+        }  # fmt: skip
+
+    def _environment(self) -> dict[str, str]:
+        from localtrack.capture.host import capture_environment
+
+        patterns = [name.strip() for name in self._ctx.settings.log_environment.split(",") if name.strip()]
+        return capture_environment(patterns) if patterns else {}
+
+    def _commit(self, fields: Json, runtime: Json, environment: dict[str, str], errors: list[str]) -> None:
+        def change(record: TaskRecord) -> TaskRecord:
+            result = code.with_script(record, fields, errors) if fields or errors else record
+            if runtime:
+                result = replace(result, runtime={**result.runtime, **runtime})
+            entries = {f"{ENVIRONMENT_SECTION}/{name}": entry(value) for name, value in environment.items()}
+            return parameters.merged(result, entries) if entries else result
+
+        try:
+            tasks.edit(self._ctx, self._task_id, change, "captured", folder=self._folder, checked=False)
+        except (LocaltrackError, OSError):
+            return  # the writer meets the same disk and says so

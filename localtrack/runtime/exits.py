@@ -1,0 +1,253 @@
+"""How the process ends, told truthfully and without changing it.
+
+The exit code of a ``SystemExit`` is nowhere to be read when ``atexit`` runs, and a patched ``sys.exit`` alone is wrong
+both ways: it misses ``raise SystemExit(2)`` and believes a ``sys.exit`` that was caught. So the end of the *main
+module* is watched: on Python 3.12 and later by ``sys.monitoring`` (an exception leaves that code object), before by
+the interpreter's own last look at ``SystemExit.code``, which happens with no Python frame below it, together with
+whether the main module's frame ran to its end.
+
+Source: docs/decisions/0006-exit-code.md; ClearML's exit behaviour, measured.
+"""
+
+from __future__ import annotations
+
+import gc
+import opcode
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import CodeType, FrameType
+from typing import Any
+
+TOOL_NAME = "localtrack"
+_ENDINGS = frozenset(opcode.opmap[name] for name in ("RETURN_VALUE", "RETURN_CONST") if name in opcode.opmap)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: ClearML's status, exit code, signal name, what to tell a person, and whose fault it was."""
+
+    status: str
+    code: int
+    signal: str = ""
+    message: str = ""
+    failure_class: str = ""
+
+
+class ExitWatch:
+    """Watches one process's end; installed once, removed without a trace.
+
+    Args:
+        frame: the main module's frame; None where there is none (an interactive session, a thread without main).
+    """
+
+    def __init__(self, frame: FrameType | None) -> None:
+        self._frame = frame
+        self._code: CodeType | None = frame.f_code if frame is not None else None
+        self._uncaught: BaseException | None = None
+        self._system_exit: tuple[Any] | None = None
+        self._called_exit: tuple[Any] | None = None
+        self._undo: list[Callable[[], None]] = []
+        self.thread_errors: list[str] = []
+
+    def install(self) -> None:
+        """Chain the hooks; each keeps calling what was there before."""
+        self._chain_excepthook()
+        self._chain_thread_hook()
+        if self._code is not None and not self._watch_by_monitoring():
+            self._watch_by_attribute()
+            self._wrap_exit()
+
+    def remove(self) -> None:
+        """Put everything back that nobody else replaced since."""
+        while self._undo:
+            self._undo.pop()()
+        self._frame = None
+
+    def outcome(self) -> Outcome:
+        """Return how the process ends, as far as it is known now."""
+        error = self._uncaught
+        if isinstance(error, KeyboardInterrupt):
+            return Outcome("stopped", 130, "SIGINT", "stopped by Ctrl-C")
+        if error is not None:
+            text = f"{type(error).__name__}: {error}"[:2000]
+            return Outcome("failed", 1, message=text, failure_class="exception")
+        code = self._exit_code()
+        if code:
+            return Outcome("failed", code, message=f"exit code {code}", failure_class="exit_code")
+        if self.thread_errors:
+            return Outcome("completed", 0, message=f"a thread ended with {self.thread_errors[-1]}")
+        return Outcome("completed", 0)
+
+    def _exit_code(self) -> int:
+        value = self._system_exit or (self._called_exit if self._left_early() else None)
+        if value is None:
+            return 0
+        (code,) = value
+        if code is None:
+            return 0
+        return code & 0xFF if isinstance(code, int) else 1
+
+    def _left_early(self) -> bool:
+        """Tell whether the main module's frame was left before its last instruction."""
+        frame = self._frame
+        if frame is None or frame.f_lasti < 0:
+            return False
+        return frame.f_code.co_code[frame.f_lasti] not in _ENDINGS
+
+    def _chain_excepthook(self) -> None:
+        previous = sys.excepthook
+
+        def hook(kind: type[BaseException], value: BaseException, trace: Any) -> None:
+            self._uncaught = value if value is not None else kind()
+            previous(kind, value, trace)
+
+        sys.excepthook = hook
+        self._undo.append(lambda: _restore(sys, "excepthook", hook, previous))
+
+    def _chain_thread_hook(self) -> None:
+        previous = threading.excepthook
+
+        def hook(details: Any) -> None:
+            if details.exc_type is not SystemExit:
+                name = details.thread.name if details.thread is not None else "?"
+                self.thread_errors.append(f"{details.exc_type.__name__}: {details.exc_value} (thread {name})"[:500])
+            previous(details)
+
+        threading.excepthook = hook
+        self._undo.append(lambda: _restore(threading, "excepthook", hook, previous))
+
+    def _watch_by_monitoring(self) -> bool:
+        monitoring: Any = getattr(sys, "monitoring", None)
+        if monitoring is None:
+            return False
+        tool = next((number for number in (4, 3) if monitoring.get_tool(number) is None), None)
+        if tool is None:
+            return False
+        main = self._code
+
+        def unwound(code: CodeType, offset: int, error: BaseException) -> None:
+            if code is main and isinstance(error, SystemExit):
+                self._system_exit = (error.code,)
+
+        event = monitoring.events.PY_UNWIND
+        monitoring.use_tool_id(tool, TOOL_NAME)
+        monitoring.register_callback(tool, event, unwound)
+        monitoring.set_events(tool, event)
+
+        def undo() -> None:
+            monitoring.set_events(tool, 0)
+            monitoring.register_callback(tool, event, None)
+            monitoring.free_tool_id(tool)
+
+        self._undo.append(undo)
+        return True
+
+    def _watch_by_attribute(self) -> None:
+        """Before 3.12: the interpreter reads ``SystemExit.code`` itself, with no Python frame, as its last act."""
+        import ctypes
+
+        if sys.implementation.name != "cpython":
+            return
+        namespace = next((d for d in gc.get_referents(SystemExit.__dict__) if isinstance(d, dict)), None)
+        if namespace is None or "code" not in namespace:
+            return
+        member = namespace["code"]
+
+        def read(error: SystemExit) -> Any:
+            value = member.__get__(error)
+            try:
+                sys._getframe(1)
+            except ValueError:
+                self._system_exit = (value,)
+            return value
+
+        namespace["code"] = property(read, member.__set__)
+        modified = ctypes.pythonapi.PyType_Modified
+        modified(ctypes.py_object(SystemExit))
+
+        def undo() -> None:
+            namespace["code"] = member
+            modified(ctypes.py_object(SystemExit))
+
+        self._undo.append(undo)
+
+    def _wrap_exit(self) -> None:
+        previous = sys.exit
+
+        def exit(status: Any = None, /) -> Any:
+            if threading.current_thread() is threading.main_thread():
+                self._called_exit = (status,)
+            previous(status)
+
+        exit.__doc__ = previous.__doc__
+        sys.exit = exit
+        self._undo.append(lambda: _restore(sys, "exit", exit, previous))
+
+
+def main_frame() -> FrameType | None:
+    """Return the frame of the main module while it runs, wherever it is called from; None in interactive sessions."""
+    main = sys.modules.get("__main__")
+    if main is None or hasattr(sys, "ps1"):
+        return None
+    thread = threading.main_thread().ident
+    frame = sys._current_frames().get(thread) if thread is not None else None
+    found = None
+    while frame is not None:
+        if frame.f_globals is main.__dict__ and frame.f_code.co_name == "<module>":
+            found = frame
+        frame = frame.f_back
+    return found
+
+
+class SignalWatch:
+    """Lets SIGTERM and SIGHUP end the process as they would, after the task was told.
+
+    Only a signal with the system's default action is watched; a handler of the user's is left alone.
+
+    Args:
+        on_signal: told the signal's name, in the main thread; must be bounded in time.
+    """
+
+    WATCHED = ("SIGTERM", "SIGHUP")
+
+    def __init__(self, on_signal: Callable[[str], None], pid: int) -> None:
+        self._on_signal = on_signal
+        self._pid = pid
+        self._installed: list[int] = []
+
+    def install(self) -> None:
+        """Install the handlers, where this is the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for name in self.WATCHED:
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, self._handle)
+                self._installed.append(number)
+
+    def remove(self) -> None:
+        """Give the signals back, where nobody else took them since."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in self._installed:
+            if signal.getsignal(number) == self._handle:
+                signal.signal(number, signal.SIG_DFL)
+        self._installed = []
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        import os
+
+        signal.signal(number, signal.SIG_DFL)
+        try:
+            if os.getpid() == self._pid:
+                self._on_signal(signal.Signals(number).name)
+        finally:
+            os.kill(os.getpid(), number)
+
+
+def _restore(owner: Any, name: str, mine: Any, previous: Any) -> None:
+    if getattr(owner, name) is mine:
+        setattr(owner, name, previous)

@@ -1,0 +1,342 @@
+"""A tracked run inside this process: started by ``Task.init``, ended by ``close`` or with the process.
+
+Source: docs/format/v1.md, "Writers"; ClearML's Task.init, measured.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from localtrack.config import TASK_VARIABLE
+from localtrack.errors import LocaltrackError
+from localtrack.records.status import Status
+from localtrack.records.task import Json, TaskRecord
+from localtrack.runtime.exits import ExitWatch, Outcome, SignalWatch, main_frame
+from localtrack.runtime.tee import ConsoleTee
+from localtrack.runtime.writer import TaskWriter
+from localtrack.services import lifecycle, reports, tasks
+from localtrack.services.context import StoreContext
+from localtrack.store.documents import now
+from localtrack.store.layout import TaskLayout
+
+if TYPE_CHECKING:
+    from localtrack.runtime.arguments import ArgumentFeed
+
+PARENT_VARIABLE = "LOCALTRACK_PARENT"
+OWNER, CHILD = "owner", "child"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """What of a run is captured.
+
+    Attributes:
+        arguments: whether parsers are recorded; a dict names single arguments, ``*`` the rest.
+        streams: which of ``stdout``, ``stderr``, ``logging`` are captured.
+        monitor: whether the machine's load is reported.
+        remote: an agent runs this task: stored inputs go into the script instead of out of it.
+    """
+
+    arguments: bool | Mapping[str, bool] = True
+    streams: Mapping[str, bool] = field(default_factory=lambda: {"stdout": True, "stderr": True, "logging": True})
+    monitor: bool = True
+    remote: bool = False
+
+    def wants_argument(self, name: str) -> bool:
+        """Tell whether an argument is recorded and overridden."""
+        if isinstance(self.arguments, Mapping):
+            return bool(self.arguments.get(name, self.arguments.get("*", True))) if self.arguments else False
+        return bool(self.arguments)
+
+
+class Session:
+    """One run of one task in this process.
+
+    Args:
+        ctx: the store.
+        record: the task as it is now.
+        folder: its folder.
+        role: ``owner`` or ``child``.
+        options: what is captured.
+    """
+
+    def __init__(self, ctx: StoreContext, record: TaskRecord, folder: Path, role: str, options: SessionOptions) -> None:
+        self.ctx = ctx
+        self.task_id = record.id
+        self.folder = folder
+        self.role = role
+        self.options = options
+        self.pid = os.getpid()
+        self.record_at_start = record
+        self.writer = TaskWriter(ctx, record.id, folder, role)
+        self.closed = False
+        self.on_close: list[Callable[[], None]] = []
+        self.argument_feed: ArgumentFeed | None = None
+        self._capture: threading.Thread | None = None
+        self._tee: ConsoleTee | None = None
+        self._exits: ExitWatch | None = None
+        self._signals: SignalWatch | None = None
+        self._lock = threading.RLock()
+        self._final: Json = {}
+
+    def start(self, frame: FrameType | None) -> None:
+        """Register the writer and put the hooks in place.
+
+        Args:
+            frame: the frame that called ``Task.init``.
+
+        Raises:
+            StoreError: the store takes no writes.
+        """
+        self.writer.register()
+        self.ctx.writer = self.writer.id
+        if self.role == CHILD:
+            self._install_tee()
+            self._start_child()
+            return
+        os.environ[PARENT_VARIABLE] = f"{self.pid}:{self.task_id}:{self.ctx.store.root}"
+        self._install_tee()
+        self._exits = ExitWatch(main_frame())
+        self._exits.install()
+        self._signals = SignalWatch(self._end_by_signal, self.pid)
+        self._signals.install()
+        atexit.register(self._at_exit)
+        self.writer.on_request = self._on_request
+        if self.options.arguments:
+            from localtrack.runtime.arguments import ArgumentFeed
+
+            self.argument_feed = ArgumentFeed(self)
+            self.argument_feed.install(frame)
+        if self.options.monitor:
+            from localtrack.runtime.monitor import ResourceMonitor
+
+            self.writer.on_tick.append(ResourceMonitor(self.writer).tick)
+        self._start_captures()
+        self.writer.start()
+
+    def _install_tee(self) -> None:
+        streams = self.options.streams
+        if not any(streams.values()):
+            return
+        self._tee = ConsoleTee(
+            self.writer.console.write,
+            stdout=streams.get("stdout", False),
+            stderr=streams.get("stderr", False),
+            log=streams.get("logging", False),
+        )
+        self._tee.install()
+        self.writer.on_tick.append(self._tee.flush_old_partials)
+
+    def _start_child(self) -> None:
+        self.writer.start()
+        atexit.register(self._at_exit)
+        finalize = sys.modules.get("multiprocessing.util")
+        if finalize is not None:
+            # children of multiprocessing leave by os._exit: atexit never runs there, these finalizers do
+            finalize.Finalize(None, self._at_exit, exitpriority=0)
+
+    def _start_captures(self) -> None:
+        from localtrack.runtime.captures import Captures
+
+        captures = Captures(self.ctx, self.task_id, self.folder, remote=self.options.remote)
+        self._capture = threading.Thread(target=captures.run, name="localtrack-capture", daemon=True)
+        self._capture.start()
+        self.on_close.append(captures.finish)
+
+    def update(self, change: Callable[[TaskRecord], TaskRecord], label: str, *, checked: bool = True) -> TaskRecord:
+        """Commit a change that this run's own process makes."""
+        return tasks.edit(
+            self.ctx, self.task_id, change, label, by_owner=True, folder=self.writer.folder, checked=checked
+        )
+
+    def close(self, outcome: Outcome | None = None, *, exiting: bool = False) -> None:
+        """End the run: wait for the captures, bounded; write all that waits; commit the final state.
+
+        Args:
+            outcome: how it ended; completed when the script closes the task itself.
+            exiting: the process ends, so that hooks need not be taken off one by one.
+        """
+        with self._lock:
+            if self.closed or os.getpid() != self.pid:
+                return
+            self.closed = True
+        if os.environ.get(PARENT_VARIABLE, "").startswith(f"{self.pid}:"):
+            del os.environ[PARENT_VARIABLE]
+        self._wait_for_captures()
+        for action in self.on_close:
+            self._guarded(action)
+        if self.argument_feed is not None:
+            self._guarded(self.argument_feed.remove)
+        if self._tee is not None:
+            self._guarded(self._tee.remove)
+        if self._signals is not None:
+            self._guarded(self._signals.remove)
+        if self._exits is not None:
+            self._exits.remove()
+        if not exiting:
+            atexit.unregister(self._at_exit)
+        journals = self.writer.close()
+        self._guarded(lambda: self._finish_files(journals))
+        self._guarded(lambda: self._commit_end(outcome or Outcome("completed", 0)))
+        self._guarded(lambda: self.writer.fold(journals, trusted=True))
+
+    def _finish_files(self, journals: list[Path]) -> None:
+        """Fold what other processes of this task left behind, and take their values into the task's last metrics."""
+        if self.role != OWNER:
+            return
+        from localtrack.fs.disk import list_names
+
+        mine = {path.name for path in journals}
+        others = [n for n in list_names(self.writer.layout.scalars) if not n.startswith(self.writer.id)]
+        if not others:
+            return
+        found = reports.scalars(self.writer.folder)
+        from localtrack.records.values import encode
+        from localtrack.runtime.writer import merge_summary
+
+        summary = encode(reports.summarise(found))
+
+        def merge(record: TaskRecord) -> TaskRecord:
+            metrics = {title: dict(series) for title, series in record.last_metrics.items()}
+            for title, series in summary.items():
+                for name, values in series.items():
+                    target = metrics.setdefault(title, {})
+                    target[name] = merge_summary(target.get(name), values)
+            return replace(record, last_metrics=metrics)
+
+        self._final["merge"] = merge
+        del mine
+
+    def _commit_end(self, outcome: Outcome) -> None:
+        merge: Callable[[TaskRecord], TaskRecord] = self._final.pop("merge", lambda record: record)
+        if self.role == CHILD:
+            if self.writer.metrics():
+                self.update(self.writer.merge_metrics, "metrics of a child", checked=False)
+            return
+        by = self.ctx.author
+
+        def intent(record: TaskRecord) -> TaskRecord:
+            record = merge(self.writer.merge_metrics(record))
+            owner = record.owner or {}
+            if record.state is not Status.IN_PROGRESS or owner.get("writer") != self.writer.id:
+                return record
+            ended = record.with_status(
+                Status(outcome.status),
+                at=now(),
+                by=f"{by.user}@{by.host}",
+                reason=outcome.signal or outcome.failure_class,
+                message=outcome.message,
+            )
+            how = {"code": outcome.code, "signal": outcome.signal, "failure_class": outcome.failure_class}
+            return replace(ended, exit=how, progress=100.0 if outcome.status == "completed" else record.progress)
+
+        self.ctx.store.update(self.writer.folder, intent, by, f"end: {outcome.status}")
+
+    def _guarded(self, action: Callable[[], object]) -> None:
+        """Run one step of the end; what fails is said, and the others run all the same."""
+        try:
+            action()
+        except (LocaltrackError, OSError) as error:
+            self.writer.say_once(f"end-{type(error).__name__}", str(error))
+
+    def _wait_for_captures(self) -> None:
+        thread = self._capture
+        if thread is None or thread is threading.current_thread():
+            return
+        thread.join(self.ctx.settings.exit_wait_s)
+        if thread.is_alive():
+            self.writer.say_once(
+                "captures",
+                f"the capture of code and packages took more than {self.ctx.settings.exit_wait_s:g} s and was left out "
+                "(LOCALTRACK_EXIT_WAIT_S allows more)",
+            )
+
+    def _at_exit(self) -> None:
+        if os.getpid() != self.pid:
+            return
+        outcome = self._exits.outcome() if self._exits is not None else None
+        self.close(outcome, exiting=True)
+
+    def _end_by_signal(self, name: str) -> None:
+        import signal
+
+        number = int(getattr(signal, name))
+        message = self._final.pop("stop_message", "") or f"stopped by {name}"
+        outcome = Outcome("stopped", 128 + number, name, message, "signal")
+        helper = threading.Thread(target=lambda: self.close(outcome, exiting=True), daemon=True)
+        helper.start()
+        helper.join(self.ctx.settings.exit_wait_s + 5.0)
+
+    def _on_request(self, request: Mapping[str, Any]) -> None:
+        if request.get("kind") != "stop":
+            return
+        import signal
+
+        by = request.get("by") or {}
+        text = request.get("message") or "aborted"
+        self._final["stop_message"] = f"{text} (asked by {by.get('user', '?')}@{by.get('host', '?')})"
+        os.kill(self.pid, signal.SIGTERM)
+
+    def abandon(self) -> None:
+        """In a forked child: let go of everything that is the parent's, without touching its files."""
+        self.closed = True
+        self.writer.forget()
+        if self._tee is not None:
+            self._tee.rebind(_write_to_current)
+        atexit.unregister(self._at_exit)
+
+
+def _write_to_current(code: str, lines: list[str]) -> None:
+    """Console of a forked child: its first line attaches it to the task."""
+    from localtrack.runtime import current
+
+    session = current.get()
+    if session is not None:
+        session.writer.console.write(code, lines)
+
+
+def open_record(ctx: StoreContext, task_id: str) -> tuple[Path, TaskRecord]:
+    """Return a task's folder and record as they are on disk."""
+    from localtrack.store.metadata import read_latest
+
+    folder = tasks.folder_of(ctx, task_id)
+    return folder, read_latest(TaskLayout(folder))
+
+
+def claim_run(ctx: StoreContext, folder: Path, session: Session, *, remote: bool) -> TaskRecord:
+    """Commit that this process runs the task now: status, owner, attempt."""
+    owner = {**session.writer.identity, "role": OWNER}
+
+    def intent(record: TaskRecord) -> TaskRecord:
+        base = record
+        if record.state is not Status.IN_PROGRESS:
+            base = lifecycle.admit_loss(ctx, record, folder)
+            base = base.with_status(
+                Status.IN_PROGRESS, at=now(), by=f"{ctx.author.user}@{ctx.author.host}", reason="started", force=remote
+            )
+        return replace(base, owner=owner, attempt=record.attempt + 1, ended="")
+
+    return ctx.store.update(folder, intent, ctx.author, "started")
+
+
+def parent_of() -> tuple[int, str, str] | None:
+    """Return ``(pid, task id, store root)`` of the process whose task this child belongs to."""
+    text = os.environ.get(PARENT_VARIABLE, "")
+    pid, _, rest = text.partition(":")
+    task_id, _, root = rest.partition(":")
+    if not pid.isdigit() or not task_id or int(pid) == os.getpid():
+        return None
+    return int(pid), task_id, root
+
+
+def agent_task() -> str:
+    """Return the id of the task that an agent started this process for; ``""`` for an ordinary run."""
+    return os.environ.get(TASK_VARIABLE, "")

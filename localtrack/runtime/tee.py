@@ -1,0 +1,168 @@
+"""A copy of what the process prints, taken beside the print: the user's streams stay what they are.
+
+Progress bars overwrite their line with carriage returns; only the line as it stood at its end is kept.
+
+Source: ClearML's console capture, measured; docs/format/v1.md, "console/<writer>-<n>.txt".
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, TextIO
+
+PARTIAL_FLUSH_S = 10.0
+PARTIAL_LIMIT = 1 << 20
+
+Sink = Callable[[str, list[str]], None]
+
+
+def collapse(line: str) -> str:
+    """Return what a terminal would show of a line: the text after its last carriage return."""
+    if "\r" not in line:
+        return line
+    parts = [part for part in line.split("\r") if part]
+    return parts[-1] if parts else ""
+
+
+class LineCollector:
+    """Cuts one stream's text into lines for the console log."""
+
+    def __init__(self, code: str, sink: Sink) -> None:
+        self._code = code
+        self._sink = sink
+        self._partial = ""
+        self._since = 0.0
+        self._lock = threading.RLock()
+
+    def feed(self, text: str) -> None:
+        """Take text as it is printed."""
+        with self._lock:
+            if "\n" not in text:
+                if not self._partial:
+                    self._since = time.monotonic()
+                self._partial += text
+                if len(self._partial) > PARTIAL_LIMIT:
+                    self._partial = collapse(self._partial)[-PARTIAL_LIMIT // 2 :]
+                return
+            *lines, self._partial = (self._partial + text).split("\n")
+            self._since = time.monotonic()
+            self._sink(self._code, [collapse(line) for line in lines])
+
+    def rebind(self, sink: Sink) -> None:
+        """Forget the unfinished line and write to another sink."""
+        self._lock = threading.RLock()
+        self._partial = ""
+        self._sink = sink
+
+    def flush_partial(self, *, older_than_s: float = 0.0) -> None:
+        """Write out an unfinished line, such as a progress bar's, when it has stood for a while."""
+        with self._lock:
+            if self._partial and time.monotonic() - self._since >= older_than_s:
+                text, self._partial = collapse(self._partial), ""
+                if text:
+                    self._sink(self._code, [text])
+
+
+class TeeStream:
+    """Stands where ``sys.stdout`` or ``sys.stderr`` stood: everything goes to the original, a copy to the collector."""
+
+    def __init__(self, original: TextIO, collector: LineCollector) -> None:
+        self._original = original
+        self._collector = collector
+
+    def write(self, text: str) -> int:
+        """Write to the original stream; the copy never fails the print."""
+        written = self._original.write(text)
+        if isinstance(text, str):
+            self._collector.feed(text)
+        return written
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write several texts."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Flush the original stream."""
+        self._original.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
+
+    def __iter__(self) -> Any:
+        return iter(self._original)
+
+    def __enter__(self) -> TeeStream:
+        self._original.__enter__()
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        self._original.__exit__(*details)
+
+
+class ConsoleTee:
+    """Installs the tee on stdout, stderr and the logging handlers that write to them, and takes it off again.
+
+    Args:
+        sink: gets ``(stream code, lines)``.
+        stdout: whether stdout is captured.
+        stderr: whether stderr is captured.
+        log: whether logging handlers are captured that hold the stream from before.
+    """
+
+    def __init__(self, sink: Sink, *, stdout: bool = True, stderr: bool = True, log: bool = True) -> None:
+        self._collectors = {"stdout": LineCollector("o", sink), "stderr": LineCollector("e", sink)}
+        self._wanted = [name for name, on in (("stdout", stdout), ("stderr", stderr)) if on]
+        self._log = log
+        self._installed: dict[str, tuple[Any, TeeStream]] = {}
+        self._handlers: list[tuple[logging.StreamHandler[Any], Any, TeeStream]] = []
+
+    def install(self) -> None:
+        """Put the tees in place; a stream that is None (no console) is left alone."""
+        for name in self._wanted:
+            original = getattr(sys, name)
+            if original is None:
+                continue
+            tee = TeeStream(original, self._collectors[name])
+            self._installed[name] = (original, tee)
+            setattr(sys, name, tee)
+        if self._log:
+            self._redirect_handlers()
+
+    def _redirect_handlers(self) -> None:
+        streams = {id(original): tee for original, tee in self._installed.values()}
+        for reference in list(logging._handlerList):  # type: ignore[attr-defined]
+            handler = reference()
+            if isinstance(handler, logging.StreamHandler) and id(handler.stream) in streams:
+                tee = streams[id(handler.stream)]
+                self._handlers.append((handler, handler.stream, tee))
+                handler.stream = tee
+
+    def flush_old_partials(self) -> None:
+        """Write out unfinished lines that have stood for a while."""
+        for collector in self._collectors.values():
+            collector.flush_partial(older_than_s=PARTIAL_FLUSH_S)
+
+    def remove(self) -> None:
+        """Put the original streams back, where nobody else replaced them since, and write out unfinished lines."""
+        self._restore()
+        for collector in self._collectors.values():
+            collector.flush_partial()
+
+    def rebind(self, sink: Sink) -> None:
+        """In a forked child: drop the parent's unfinished lines and send what comes to another sink."""
+        for collector in self._collectors.values():
+            collector.rebind(sink)
+
+    def _restore(self) -> None:
+        for name, (original, tee) in self._installed.items():
+            if getattr(sys, name) is tee:
+                setattr(sys, name, original)
+        for handler, stream, tee in self._handlers:
+            if handler.stream is tee:
+                handler.stream = stream
+        self._installed, self._handlers = {}, []

@@ -1,0 +1,68 @@
+"""Which task ``Task.init`` may take up again: a per-user hint of the last one with that project, name and type.
+
+The hint is a cache: a missing, stale or foreign one means a new task, silently.
+
+Source: ClearML's reuse rule, measured; what it would overwrite goes to the trash here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+
+from localtrack.errors import LocaltrackError
+from localtrack.records.status import Status
+from localtrack.records.task import TaskRecord
+from localtrack.services import tasks
+from localtrack.services.context import StoreContext
+
+NO_REUSE_VARIABLE = "LOCALTRACK_TASK_NO_REUSE"
+
+
+def remember(ctx: StoreContext, record: TaskRecord) -> None:
+    """Note the last task of its project, name and type; a hint that can't be written is no loss."""
+    path = _hint(ctx, record.project, record.name, record.type)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}")
+        temporary.write_text(json.dumps({"id": record.id, "time": time.time()}))
+        os.replace(temporary, path)
+    except OSError:
+        pass
+
+
+def last_task(ctx: StoreContext, project: str, name: str, task_type: str) -> str:
+    """Return the id in the hint for that project, name and type, if it is young enough; else ``""``."""
+    try:
+        hint = json.loads(_hint(ctx, project, name, task_type).read_text())
+        age_s = time.time() - float(hint["time"])
+        return str(hint["id"]) if age_s <= ctx.settings.reuse_hours * 3600.0 else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def may_reuse(ctx: StoreContext, task_id: str, project: str, name: str, task_type: str) -> bool:
+    """Tell whether a task may be reset and taken up again: same triple, alone, without artifacts or models."""
+    try:
+        record = tasks.read(ctx, task_id)
+    except (LocaltrackError, OSError):
+        return False
+    return (
+        (record.project, record.name, record.type) == (project, name, task_type)
+        and record.state not in (Status.PUBLISHED, Status.CLOSED, Status.IN_PROGRESS, Status.QUEUED)
+        and "development" in record.system_tags
+        and "archived" not in record.system_tags
+        and not record.artifacts
+        and not record.output_models
+    )
+
+
+def _hint(ctx: StoreContext, project: str, name: str, task_type: str) -> Path:
+    import platformdirs
+
+    key = json.dumps([ctx.store.manifest.store_id, project, name, task_type])
+    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return Path(platformdirs.user_state_dir("localtrack", appauthor=False)) / "reuse" / f"{digest}.json"
