@@ -8,6 +8,8 @@ Source: docs/format/v1.md, "task/<generation>.json" and "Updating a task".
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import time
 from collections.abc import Callable
@@ -26,6 +28,8 @@ SCHEMA = "localtrack/task/1"
 ATTEMPTS = 400
 KEEP_GENERATIONS = 64
 KEEP_AGE_S = 3600.0
+LAST_GENERATION = 10**18 - 1
+_FOREIGN = frozenset({errno.EINVAL, errno.ELOOP, errno.EISDIR, errno.EFBIG, errno.ENXIO})
 
 Intent = Callable[[TaskRecord], TaskRecord]
 
@@ -59,6 +63,16 @@ def read_latest(layout: TaskLayout) -> TaskRecord:
     Raises:
         TaskNotFoundError: no metadata there.
         CorruptFileError: there is metadata, and none of it is whole.
+        StoreError: it can't be read now.
+    """
+    return _read_newest(layout)[0]
+
+
+def _read_newest(layout: TaskLayout) -> tuple[TaskRecord, int]:
+    """Return the newest whole record and the highest number of the *same* listing.
+
+    The next commit must build on that listing: a number taken from a later one would skip a generation that another
+    writer committed in between, and with it their change.
     """
     numbers = generations(layout)
     if not numbers:
@@ -69,7 +83,7 @@ def read_latest(layout: TaskLayout) -> TaskRecord:
     problem: CorruptFileError | None = None
     for position, number in enumerate(reversed(numbers)):
         try:
-            return _read(layout.generation(number), number, patient=position == 0)
+            return _read(layout.generation(number), number, patient=position == 0), numbers[-1]
         except FileNotFoundError:
             continue
         except CorruptFileError as error:
@@ -84,7 +98,7 @@ def _read(path: Path, number: int, *, patient: bool) -> TaskRecord:
         if attempt:
             time.sleep(0.02 * 4**attempt)
         try:
-            body = parse_sealed(retrying(lambda: read_bytes(path, DOCUMENT_LIMIT_BYTES)), FAMILY, str(path))
+            body = parse_sealed(_read_generation(path), FAMILY, str(path))
             content = body.get("task")
             if not isinstance(content, dict) or body.get("generation") != number:
                 raise CorruptFileError(f"{path} is not generation {number} of a task", path=str(path))
@@ -94,11 +108,28 @@ def _read(path: Path, number: int, *, patient: bool) -> TaskRecord:
     raise problem
 
 
+def _read_generation(path: Path) -> bytes:
+    """Return the bytes of a generation; what is no regular file is damaged, what can't be read now is not."""
+    try:
+        return retrying(lambda: read_bytes(path, DOCUMENT_LIMIT_BYTES))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in _FOREIGN:
+            raise CorruptFileError(
+                f"{path} is no generation of a task ({error.strerror}); move it away", path=str(path)
+            ) from None
+        raise StoreError(
+            f"reading {path} failed: {error.strerror}; check its permissions and the file system", path=str(path)
+        ) from error
+
+
 def encode(record: TaskRecord, number: int, parent: int, author: Author, change: str, at: str) -> bytes:
     """Return the bytes of a metadata generation."""
     body = {
         "generation": number,
         "parent_generation": parent,
+        "nonce": os.urandom(8).hex(),  # no two commits are the same bytes, so that reading back tells whose it is
         "author": author.to_json(),
         "at": at,
         "change": change,
@@ -144,24 +175,36 @@ def commit(
         StoreError: hundreds of races were lost in a row.
     """
     for attempt in range(ATTEMPTS):
-        current = read_latest(layout)
+        current, highest = _read_newest(layout)
         wanted = intent(current)
         if wanted is current:
             return current
-        number = max(current.generation, *generations(layout)) + 1
+        number = highest + 1
+        if number > LAST_GENERATION:
+            raise StoreError(
+                f"{layout.generation(highest)} has the last number there is; move it away", path=str(layout.folder)
+            )
         at = now()
         wanted = replace(wanted, last_update=at)
         announce(number)
         data = encode(wanted, number, current.generation, author, change, at)
         if disk.publish(data, layout.generation(number)):
             if number % KEEP_GENERATIONS == 0:
-                prune(layout)
+                _prune_quietly(layout)
             return replace(wanted, generation=number)
         time.sleep(random.uniform(0.001, min(0.2, 0.002 * 2 ** min(attempt, 7))))
     raise StoreError(
         f"could not commit to {layout.folder}: {ATTEMPTS} races lost in a row; too many writers change this task at once",
         path=str(layout.folder),
     )
+
+
+def _prune_quietly(layout: TaskLayout) -> None:
+    """Tidy up after a commit, which has succeeded whatever happens here."""
+    try:
+        prune(layout)
+    except OSError:
+        pass
 
 
 def prune(layout: TaskLayout) -> int:
