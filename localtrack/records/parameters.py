@@ -169,3 +169,8 @@ def parse_override(text: str, current: Entry | None, name: str) -> Any:
         raise InvalidValueError(
             f"parameter {name!r} is a {type_name(value)} ({value!r}): {text!r} can't become one", parameter=name
         ) from None
+
+
+def find_type_text(kind: type | str | None) -> str | None:
+    """Return the stored name of a type given as a type or as text; None leaves it to the value."""
+    return kind.__name__ if isinstance(kind, type) else kind

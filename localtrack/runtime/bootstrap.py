@@ -48,17 +48,18 @@ def _find_module(name: str) -> tuple[CodeType, str, ModuleSpec | None]:
 
 def _become(code: CodeType, file: str, spec: ModuleSpec | None) -> None:
     names = sys.modules["__main__"].__dict__
+    fresh = {
+        "__name__": "__main__",
+        "__file__": file,
+        "__spec__": spec,
+        "__builtins__": __builtins__,
+        "__package__": spec.parent if spec is not None else None,
+        "__doc__": None,
+        "__loader__": spec.loader if spec is not None else None,
+        "__cached__": None,
+    }
     names.clear()
-    names.update(
-        __name__="__main__",
-        __file__=file,
-        __spec__=spec,
-        __builtins__=__builtins__,
-        __package__=spec.parent if spec is not None else None,
-        __doc__=None,
-        __loader__=spec.loader if spec is not None else None,
-        __cached__=None,
-    )
+    names.update(fresh)
     exec(code, names)
 
 

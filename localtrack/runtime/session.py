@@ -78,6 +78,7 @@ class Session:
         self.record_at_start = record
         self.writer = TaskWriter(ctx, record.id, folder, role)
         self.closed = False
+        self.facade: object = None  # the doors keep their object here, so that a run has one
         self.on_close: list[Callable[[], None]] = []
         self.argument_feed: ArgumentFeed | None = None
         self._capture: threading.Thread | None = None

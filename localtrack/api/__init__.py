@@ -1,0 +1,1 @@
+"""The facade with ClearML's names: thin, one service call a method. It adds no rule of its own."""

@@ -1,0 +1,215 @@
+"""``connect``: an object's values into the task, or under an agent the task's values into the object.
+
+Source: ClearML's Task.connect and connect_configuration, measured; the README's list of differences.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from localtrack.errors import InvalidValueError
+from localtrack.records.parameters import DEFAULT_SECTION, Entry, cast_like, entry, leaves, value_of
+from localtrack.services import parameters
+
+if TYPE_CHECKING:
+    from localtrack.api.task.parameters import ParametersSection
+
+IGNORE_FLAG = "_ignore_remote_overrides_"
+
+
+def connect_object(task: ParametersSection, value: Any, name: str | None, ignore_overrides: bool) -> Any:
+    """Dispatch on what is connected; see :meth:`ParametersSection.connect`."""
+    if isinstance(value, argparse.ArgumentParser):
+        return _connect_parser(task, value)
+    section = name or DEFAULT_SECTION
+    if isinstance(value, argparse.Namespace):
+        return _connect_attributes(task, value, vars(value), name or "Args", ignore_overrides)
+    if isinstance(value, Mapping):
+        return _connect_mapping(task, value, section, ignore_overrides)
+    if isinstance(value, type):
+        return _connect_attributes(task, value, _class_values(value), section, ignore_overrides)
+    if hasattr(value, "__dict__"):
+        return _connect_attributes(task, value, _instance_values(value), section, ignore_overrides)
+    raise InvalidValueError(
+        f"connect takes a dict, an ArgumentParser, an object or a class, not a {type(value).__qualname__}"
+    )
+
+
+class ConnectedDict(dict[Any, Any]):
+    """A dict whose later changes are recorded as parameters; nested dicts are connected too."""
+
+    def __init__(self, values: Mapping[Any, Any], record: Any, prefix: str = "") -> None:
+        self._record = record
+        self._prefix = prefix
+        super().__init__({key: self._wrap(key, item) for key, item in values.items()})
+
+    def _wrap(self, key: Any, value: Any) -> Any:
+        if isinstance(value, Mapping) and not isinstance(value, ConnectedDict):
+            return ConnectedDict(value, self._record, f"{self._prefix}{key}/")
+        return value
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, self._wrap(key, value))
+        self._record({f"{self._prefix}{path}": leaf for path, leaf in leaves({key: value})})
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Change several values; one commit."""
+        values = dict(*args, **kwargs)
+        for key, value in values.items():
+            super().__setitem__(key, self._wrap(key, value))
+        self._record({f"{self._prefix}{path}": leaf for path, leaf in leaves(values)})
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """Set a value that is not there yet, recorded as well."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)
+
+
+def _connect_mapping(task: ParametersSection, value: Mapping[Any, Any], section: str, ignore: bool) -> ConnectedDict:
+    stored = _stored(task, section, ignore)
+    values = _overridden(value, stored, section) if stored is not None else value
+    _record(task, section, dict(leaves(values)), ignore)
+    if isinstance(value, dict) and stored is not None:
+        value.clear()
+        value.update(values)
+
+    def write_back(changed: dict[str, Any]) -> None:
+        if task._owned or task._session is None:
+            _record(task, section, changed, ignore)
+
+    return ConnectedDict(values, write_back)
+
+
+def _connect_attributes(
+    task: ParametersSection, target: Any, values: Mapping[str, Any], section: str, ignore: bool
+) -> Any:
+    stored = _stored(task, section, ignore)
+    if stored is not None:
+        values = _overridden(values, stored, section)
+        for name, value in values.items():
+            setattr(target, name, value)
+    _record(task, section, dict(leaves(values)), ignore)
+    return target
+
+
+def _connect_parser(task: ParametersSection, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Its parses are recorded by the hook; one that never parsed is recorded by its defaults."""
+    values = {action.dest: action.default for action in parser._actions if action.dest not in ("help", "==SUPPRESS==")}
+    known = task._read().parameters
+    fresh = {name: value for name, value in values.items() if f"Args/{name}" not in known}
+    _record(task, "Args", fresh, False)
+    return parser
+
+
+def _stored(task: ParametersSection, section: str, ignore: bool) -> dict[str, Any] | None:
+    """Return the stored values of a section when an agent runs the task and they are to be used; else None."""
+    session = task._session
+    if session is None or not session.options.remote:
+        return None
+    prefix = f"{section}/"
+    entries = {k[len(prefix) :]: v for k, v in task._read().parameters.items() if k.startswith(prefix)}
+    flag = entries.pop(IGNORE_FLAG, None)
+    if (value_of(flag) if flag is not None else ignore) in (True, "True", "true"):
+        return None
+    return {name: value_of(item) for name, item in entries.items()}
+
+
+def _overridden(values: Mapping[Any, Any], stored: Mapping[str, Any], section: str, prefix: str = "") -> dict[Any, Any]:
+    """Return the code's values with the stored ones in their place, in the code's own types."""
+    result: dict[Any, Any] = {}
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            result[key] = _overridden(value, stored, section, f"{path}/")
+        elif path in stored:
+            try:
+                result[key] = cast_like(stored[path], value)
+            except (ValueError, TypeError, KeyError):
+                _say(f"parameter {section}/{path}: {stored[path]!r} does not fit {value!r}; the code's value is kept")
+                result[key] = value
+            if (result[key] != value and not isinstance(value, float)) or (
+                isinstance(value, float) and result[key] != value and value == value
+            ):
+                _say(f"parameter {section}/{path} is {result[key]!r} instead of {value!r}")
+        else:
+            result[key] = value
+    return result
+
+
+def _record(task: ParametersSection, section: str, values: Mapping[str, Any], ignore: bool) -> None:
+    entries: dict[str, Entry] = {f"{section}/{path}": entry(value) for path, value in values.items()}
+    if ignore:
+        entries[f"{section}/{IGNORE_FLAG}"] = entry(True)
+    if entries:
+        task._edit(lambda record: parameters.merged(record, entries), f"connect {section}")
+
+
+def _class_values(kind: type) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for base in reversed(kind.__mro__[:-1]):
+        values.update(_plain(vars(base).items()))
+    return values
+
+
+def _instance_values(value: Any) -> dict[str, Any]:
+    return {**_class_values(type(value)), **_plain(vars(value).items())}
+
+
+def _plain(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return public attributes that are data."""
+    return {
+        name: value
+        for name, value in items
+        if not name.startswith("_")
+        and not callable(value)
+        and not isinstance(value, (property, classmethod, staticmethod))
+    }
+
+
+def connect_configuration(
+    task: ParametersSection, configuration: Any, name: str, description: str, ignore: bool
+) -> Any:
+    """See :meth:`ParametersSection.connect_configuration`."""
+    session = task._session
+    remote = session is not None and session.options.remote and not ignore
+    text = task.get_configuration_object(name) if remote else None
+    if isinstance(configuration, (Mapping, list)):
+        if text is not None:
+            return parameters.parse_configuration(text)
+        if remote:
+            _say(f"the task has no configuration object {name!r}: the code's own is used and stored")
+        task.set_configuration_object(name, config_dict=configuration, description=description)
+        return configuration
+    if not isinstance(configuration, (str, os.PathLike)):
+        raise InvalidValueError(
+            f"connect_configuration takes a dict, a list or a path, not a {type(configuration).__qualname__}"
+        )
+    path = Path(configuration)
+    if text is not None:
+        handle, copy = tempfile.mkstemp(prefix="localtrack_config_", suffix=path.suffix)
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogatepass") as stream:
+            stream.write(text)
+        return copy if isinstance(configuration, str) else Path(copy)
+    try:
+        content = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise InvalidValueError(f"configuration file {path} can't be read: {error.strerror}", path=str(path)) from None
+    task.set_configuration_object(
+        name, config_text=content.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+        description=description, config_type=path.suffix or "text",
+    )  # fmt: skip
+    return configuration
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"localtrack: {text}\n")

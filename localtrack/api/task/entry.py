@@ -1,0 +1,287 @@
+"""Section: how a task comes into a program: started, found, created, cloned.
+
+Source: ClearML's Task.init, Task.current_task, Task.get_task, Task.get_tasks, Task.query_tasks, Task.create, Task.clone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from localtrack.api.task.handle import Section
+from localtrack.errors import InvalidValueError, TaskNotFoundError
+from localtrack.records.ids import normal_project
+from localtrack.records.status import TaskTypes as _TaskTypes
+from localtrack.runtime import current, starter
+from localtrack.services import search, tasks
+from localtrack.services.context import StoreContext, open_context
+
+if TYPE_CHECKING:
+    from localtrack.api.task import Task
+    from localtrack.runtime.session import Session
+
+
+class EntrySection(Section):
+    """Class methods that return tasks."""
+
+    TaskTypes = _TaskTypes
+
+    @classmethod
+    def init(
+        cls,
+        project_name: str | None = None,
+        task_name: str | None = None,
+        task_type: str | _TaskTypes | None = _TaskTypes.training,
+        tags: Sequence[str] | None = None,
+        reuse_last_task_id: bool | str = True,
+        continue_last_task: bool | str | int = False,
+        output_uri: str | bool | None = None,
+        auto_connect_arg_parser: bool | Mapping[str, bool] = True,
+        auto_connect_frameworks: bool | Mapping[str, Any] = True,
+        auto_resource_monitoring: bool | Mapping[str, Any] | type = True,
+        auto_connect_streams: bool | Mapping[str, bool] = True,
+        deferred_init: bool = False,
+    ) -> Task:
+        """Start tracking this process as a task, or return the task that it is already.
+
+        Args:
+            project_name: path of the project, sub-projects divided by ``/``; the repository's name without one.
+            task_name: any text; the script's name without one.
+            task_type: a member of ``TaskTypes`` or its name.
+            tags: added to the task.
+            reuse_last_task_id: take up the last task of that name, if it is young and has no artifacts or models;
+                what it held goes to the trash. An id takes up that task. False always makes a new one.
+            continue_last_task: go on with the last task, or that id, and keep what it has; iterations go on from
+                its last one. An integer is the number to add to iterations instead.
+            output_uri: where models go; kept with the task.
+            auto_connect_arg_parser: record parsed arguments; a dict names single ones, ``*`` the rest.
+            auto_connect_frameworks: which frameworks to watch.
+            auto_resource_monitoring: report the machine's load.
+            auto_connect_streams: capture stdout, stderr and logging; a dict names single ones.
+            deferred_init: kept for ClearML's signature; starting takes milliseconds here.
+
+        Returns:
+            The task.
+
+        Raises:
+            UsageError: this process already runs a task of another project, name or type.
+            InvalidValueError: an unknown type.
+            StoreError: the store can't be written.
+        """
+        request = starter.InitRequest(
+            project=project_name,
+            name=task_name,
+            task_type=task_type,
+            tags=tuple(tags or ()),
+            reuse=reuse_last_task_id,
+            resume=continue_last_task,
+            output_uri=output_uri,
+            arguments=auto_connect_arg_parser,
+            frameworks=auto_connect_frameworks,
+            monitor=bool(auto_resource_monitoring),
+            streams=starter.stream_choice(auto_connect_streams),
+        )
+        started = starter.start(request, sys._getframe(1))
+        task = cls._of_session(started.session)
+        task._iteration_offset = started.iteration_offset
+        return task
+
+    @classmethod
+    def current_task(cls) -> Task | None:
+        """Return this process's task, in a child process that of its parent; None when there is none."""
+        session = current.get() or starter.attach_to_parent()
+        return None if session is None else cls._of_session(session)
+
+    @classmethod
+    def _of_session(cls, session: Session) -> Task:
+        from localtrack.api.task import Task
+
+        known = getattr(session, "facade", None)
+        if isinstance(known, Task):
+            return known
+        task = Task()
+        task._bind(session.ctx, session.task_id, session.folder, session)
+        session.facade = task
+        return task
+
+    @classmethod
+    def _of_id(cls, ctx: StoreContext, task_id: str) -> Task:
+        from localtrack.api.task import Task
+
+        session = current.get()
+        if session is not None and session.task_id == task_id:
+            return cls._of_session(session)
+        task = Task()
+        task._bind(ctx, task_id, tasks.folder_of(ctx, task_id))
+        return task
+
+    @classmethod
+    def get_task(
+        cls,
+        task_id: str | None = None,
+        project_name: str | None = None,
+        task_name: str | None = None,
+        tags: Sequence[str] | None = None,
+        allow_archived: bool = True,
+        task_filter: Mapping[str, Any] | None = None,
+    ) -> Task | None:
+        """Return one task: by id, or the last modified one of exactly that project and name.
+
+        Returns:
+            The task; None when no name fits.
+
+        Raises:
+            TaskNotFoundError: no task has that id.
+            InvalidValueError: neither an id nor a name is given.
+        """
+        ctx = open_context()
+        if task_id:
+            return cls._of_id(ctx, tasks.resolve(ctx, task_id))
+        if not task_name and not project_name and not task_filter:
+            raise InvalidValueError("get_task needs task_id, or project_name and task_name")
+        row = search.last_modified(ctx, project_name, task_name, tags, allow_archived, task_filter)
+        return None if row is None else cls._of_id(ctx, row.id)
+
+    @classmethod
+    def get_tasks(
+        cls,
+        task_ids: Sequence[str] | None = None,
+        project_name: str | Sequence[str] | None = None,
+        task_name: str | None = None,
+        tags: Sequence[str] | None = None,
+        allow_archived: bool = True,
+        task_filter: Mapping[str, Any] | None = None,
+    ) -> list[Task]:
+        """Return all tasks that fit; there is no limit on their number.
+
+        Args:
+            task_ids: these tasks; the other arguments are ignored then.
+            project_name: exactly this project, or one of these.
+            task_name: a regular expression that the name must contain.
+            tags: ClearML's list grammar: a tag to have, ``-tag`` not to have, ``__$all`` and its kin.
+            allow_archived: whether archived tasks count.
+            task_filter: further conditions, see :class:`localtrack.records.filters.Query`.
+
+        Raises:
+            TaskNotFoundError: no task has one of the ids.
+            InvalidValueError: a filter that can't be understood; names the field.
+        """
+        ctx = open_context()
+        if task_ids:
+            return [cls._of_id(ctx, task_id) for task_id in task_ids]
+        rows = search.find(ctx, project_name, task_name, tags, allow_archived, task_filter)
+        return [cls._of_row(ctx, row) for row in rows]
+
+    @classmethod
+    def _of_row(cls, ctx: StoreContext, row: Any) -> Task:
+        from localtrack.api.task import Task
+
+        session = current.get()
+        if session is not None and session.task_id == row.id:
+            return cls._of_session(session)
+        task = Task()
+        task._bind(ctx, row.id, ctx.store.root / row.folder)
+        return task
+
+    @classmethod
+    def query_tasks(
+        cls,
+        project_name: str | Sequence[str] | None = None,
+        task_name: str | None = None,
+        tags: Sequence[str] | None = None,
+        additional_return_fields: Sequence[str] | None = None,
+        task_filter: Mapping[str, Any] | None = None,
+    ) -> list[str] | list[dict[str, Any]]:
+        """Return the ids of all tasks that fit, or dicts with the named fields besides ``id``.
+
+        Raises:
+            InvalidValueError: a filter that can't be understood; names the field.
+        """
+        rows = search.find(open_context(), project_name, task_name, tags, True, task_filter)
+        if not additional_return_fields:
+            return [row.id for row in rows]
+        return [search.fields_of(row, additional_return_fields) for row in rows]
+
+    @classmethod
+    def create(
+        cls,
+        project_name: str | None = None,
+        task_name: str | None = None,
+        task_type: str | _TaskTypes | None = None,
+        repo: str | None = None,
+        branch: str | None = None,
+        commit: str | None = None,
+        script: str | None = None,
+        working_directory: str | None = None,
+        argparse_args: Sequence[tuple[str, str]] | None = None,
+        base_task_id: str | None = None,
+        module: str | None = None,
+    ) -> Task:
+        """File a task as a draft, without running anything.
+
+        Args:
+            project_name: the project; that of this process's task without one.
+            task_name: the name.
+            task_type: a member of ``TaskTypes`` or its name.
+            repo: URL or local path of the git repository.
+            branch: its branch.
+            commit: its commit.
+            script: entry point, relative to the repository's root.
+            working_directory: relative to the repository's root.
+            argparse_args: ``(name, value)`` pairs for the parameters' section ``Args``.
+            base_task_id: clone this task instead.
+            module: module to run instead of a script.
+
+        Raises:
+            InvalidValueError: no project is given and this process has no task.
+        """
+        ctx = open_context()
+        if base_task_id:
+            record = tasks.clone(ctx, base_task_id, name=task_name, project=project_name)
+            return cls._of_id(ctx, record.id)
+        project = project_name
+        if project is None:
+            session = current.get()
+            if session is None:
+                raise InvalidValueError("Task.create needs project_name, since this process runs no task")
+            project = session.record_at_start.project
+        fields = starter.script_fields(repo, branch, commit, script, working_directory, module)
+        values = starter.argument_entries(argparse_args or ())
+        _, record = tasks.create(
+            ctx,
+            name=task_name or "Untitled",
+            project=normal_project(project),
+            task_type=task_type,
+            script=fields,
+            parameters=values,
+        )
+        return cls._of_id(ctx, record.id)
+
+    @classmethod
+    def clone(
+        cls,
+        source_task: Task | str | None = None,
+        name: str | None = None,
+        comment: str | None = None,
+        parent: str | None = None,
+        project: str | None = None,
+    ) -> Task:
+        """Return a draft with a task's code, parameters, configuration and tags, and none of its outputs.
+
+        Args:
+            source_task: the task or its id.
+            name: the draft's name; ``Clone Of NAME`` without one.
+            comment: the draft's comment.
+            parent: id of its parent; the source's parent, or the source, without one.
+            project: its project; that of the source without one.
+
+        Raises:
+            TaskNotFoundError: no such task.
+        """
+        if source_task is None:
+            raise TaskNotFoundError("Task.clone needs source_task: a task or its id")
+        ctx = open_context()
+        source_id = source_task if isinstance(source_task, str) else source_task._id
+        record = tasks.clone(ctx, source_id, name=name, comment=comment, parent=parent, project=project)
+        return cls._of_id(ctx, record.id)

@@ -1,0 +1,50 @@
+"""What every section of the facade works on: one task, in one store, perhaps run by this very process.
+
+Source: docs/reference/task.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from localtrack.records.task import TaskRecord
+from localtrack.runtime.session import Session
+from localtrack.services import tasks
+from localtrack.services.context import StoreContext
+
+
+class Section:
+    """Base of the facade's sections: the handle and nothing else."""
+
+    _ctx: StoreContext
+    _id: str
+    _folder: Path
+    _session: Session | None
+    _iteration_offset: int
+
+    def _bind(self, ctx: StoreContext, task_id: str, folder: Path, session: Session | None = None) -> None:
+        self._ctx = ctx
+        self._id = task_id
+        self._folder = folder
+        self._session = session
+        self._iteration_offset = 0
+
+    @property
+    def _owned(self) -> bool:
+        """Whether this process runs the task now."""
+        return self._session is not None and not self._session.closed
+
+    def _where(self) -> Path:
+        """Return the task's folder, also after it was moved."""
+        if not (self._folder / "task").is_dir():
+            self._folder = tasks.folder_of(self._ctx, self._id)
+        return self._folder
+
+    def _read(self) -> TaskRecord:
+        return tasks.read(self._ctx, self._id, self._where())
+
+    def _edit(self, change: Callable[[TaskRecord], TaskRecord], label: str, *, checked: bool = True) -> TaskRecord:
+        return tasks.edit(
+            self._ctx, self._id, change, label, by_owner=self._owned, folder=self._where(), checked=checked
+        )

@@ -1,0 +1,200 @@
+"""Section: who a task is: id, name, project, type, tags, comment, parent, archive.
+
+Source: ClearML's Task properties and setters.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from localtrack.api.task.handle import Section
+from localtrack.errors import InvalidValueError
+from localtrack.records.status import TaskTypes, parse_type
+from localtrack.services import lifecycle, tasks
+from localtrack.services.context import open_context
+from localtrack.store.documents import seconds
+
+
+class IdentitySection(Section):
+    """Names, tags and relations of a task."""
+
+    @property
+    def id(self) -> str:
+        """The task's id: 32 hexadecimal digits."""
+        return self._id
+
+    @property
+    def task_id(self) -> str:
+        """The same as :attr:`id`."""
+        return self._id
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self._read().name
+
+    @name.setter
+    def name(self, value: str) -> None:
+        self.set_name(value)
+
+    def set_name(self, name: str) -> None:
+        """Give the task another name."""
+        tasks.rename(self._ctx, self._id, name=str(name))
+
+    def rename(self, new_name: str) -> bool:
+        """Give the task another name.
+
+        Returns:
+            True.
+        """
+        self.set_name(new_name)
+        return True
+
+    @property
+    def project(self) -> str:
+        """The project's name, which here is its id too."""
+        return self._read().project
+
+    @project.setter
+    def project(self, value: str) -> None:
+        self.set_project(project_name=value)
+
+    def get_project_name(self) -> str:
+        """Return the project's name, sub-projects divided by ``/``."""
+        return self._read().project
+
+    def set_project(self, project_id: str | None = None, project_name: str | None = None) -> None:
+        """Move the task to another project.
+
+        Raises:
+            InvalidValueError: neither argument is given.
+        """
+        target = project_name or project_id
+        if not target:
+            raise InvalidValueError("set_project needs project_name (or project_id, which is the same here)")
+        tasks.rename(self._ctx, self._id, project=target)
+
+    def move_to_project(
+        self, new_project_id: str | None = None, new_project_name: str | None = None, system_tags: Any = None
+    ) -> bool:
+        """Move the task to another project.
+
+        Returns:
+            True.
+        """
+        self.set_project(new_project_id, new_project_name)
+        return True
+
+    @property
+    def task_type(self) -> str:
+        """The task's type, such as ``training``."""
+        return self._read().type
+
+    def set_task_type(self, task_type: str | TaskTypes) -> None:
+        """Change the task's type."""
+        kind = parse_type(task_type).value
+        self._edit(lambda record: replace(record, type=kind), "type")
+
+    @property
+    def comment(self) -> str:
+        """Free text about the task."""
+        return self._read().comment
+
+    @comment.setter
+    def comment(self, value: str) -> None:
+        self.set_comment(value)
+
+    def set_comment(self, comment: str) -> None:
+        """Replace the free text about the task."""
+        self._edit(lambda record: replace(record, comment=str(comment)), "comment")
+
+    @property
+    def parent(self) -> str | None:
+        """Id of the parent task."""
+        return self._read().parent or None
+
+    @parent.setter
+    def parent(self, value: str | Section) -> None:
+        self.set_parent(value)
+
+    def set_parent(self, parent: str | Section | None) -> None:
+        """Set the parent task.
+
+        Raises:
+            InvalidValueError: the task itself.
+        """
+        parent_id = parent._id if isinstance(parent, Section) else (parent or "")
+        if parent_id == self._id:
+            raise InvalidValueError(f"task {self._id} can't be its own parent")
+        self._edit(lambda record: replace(record, parent=parent_id), "parent")
+
+    def get_tags(self) -> list[str]:
+        """Return the task's tags."""
+        return list(self._read().tags)
+
+    def set_tags(self, tags: Sequence[str]) -> None:
+        """Replace the task's tags."""
+        wanted = tuple(dict.fromkeys(str(tag) for tag in tags))
+        self._edit(lambda record: replace(record, tags=wanted), "tags")
+
+    def add_tags(self, tags: Sequence[str] | str) -> None:
+        """Add tags; a text is split at blanks, an item of a list may hold some."""
+        new = tags.split() if isinstance(tags, str) else [str(tag) for tag in tags]
+        self._edit(lambda record: replace(record, tags=tuple(dict.fromkeys((*record.tags, *new)))), "tags")
+
+    @property
+    def tags(self) -> list[str]:
+        """The task's tags."""
+        return self.get_tags()
+
+    @tags.setter
+    def tags(self, value: Sequence[str]) -> None:
+        self.set_tags(value)
+
+    def get_system_tags(self) -> list[str]:
+        """Return tags that localtrack itself sets, such as ``archived``."""
+        return list(self._read().system_tags)
+
+    def set_system_tags(self, tags: Sequence[str]) -> None:
+        """Replace the system tags."""
+        self._edit(lambda record: replace(record, system_tags=tuple(tags)), "system tags")
+
+    def set_archived(self, archive: bool) -> None:
+        """Put the task into the archive, or take it out."""
+        lifecycle.set_archived(self._ctx, self._id, archive)
+
+    def get_archived(self) -> bool:
+        """Tell whether the task is in the archive."""
+        return "archived" in self._read().system_tags
+
+    @property
+    def last_update(self) -> dt.datetime:
+        """When the task's metadata last changed, UTC."""
+        return dt.datetime.fromtimestamp(seconds(self._read().last_update), dt.timezone.utc)
+
+    @property
+    def user(self) -> str:
+        """Login name of the user who created the task."""
+        return self._read().user
+
+    @property
+    def cache_dir(self) -> str:
+        """The task's folder: everything it holds lies there."""
+        return str(self._where())
+
+    def get_output_log_web_page(self) -> str:
+        """Return the task's folder: there is no web server to point at."""
+        return str(self._where())
+
+    @classmethod
+    def get_projects(cls) -> list[str]:
+        """Return the names of all projects that hold tasks."""
+        return sorted({row.project for row in open_context().index.rows()})
+
+    @classmethod
+    def get_project_id(cls, project_name: str, search_hidden: bool = True) -> str | None:
+        """Return the project's id, which is its name; None when it holds no task."""
+        return project_name if project_name in cls.get_projects() else None

@@ -1,0 +1,327 @@
+"""What ``Task.init`` decides: adopt the agent's task, attach to the parent's, take up the last one, or make a new one.
+
+Source: ClearML's Task.init, measured; docs/explanation/runs.md.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from localtrack.errors import InvalidValueError, LocaltrackError, UsageError
+from localtrack.records.ids import normal_project
+from localtrack.records.parameters import Entry, entry, parse_text
+from localtrack.records.status import Status, TaskTypes, parse_type
+from localtrack.records.task import Json, TaskRecord
+from localtrack.runtime import current
+from localtrack.runtime.session import (
+    CHILD,
+    OWNER,
+    Session,
+    SessionOptions,
+    agent_task,
+    claim_run,
+    open_record,
+    parent_of,
+)
+from localtrack.services import lifecycle, reuse, tasks
+from localtrack.services.context import StoreContext, current_user, open_context
+from localtrack.store.documents import now
+
+STREAMS = ("stdout", "stderr", "logging")
+
+
+@dataclass(frozen=True, slots=True)
+class InitRequest:
+    """The arguments of ``Task.init``, by localtrack's own names."""
+
+    project: str | None
+    name: str | None
+    task_type: str | TaskTypes | None
+    tags: tuple[str, ...]
+    reuse: bool | str
+    resume: bool | str | int
+    output_uri: str | bool | None
+    arguments: bool | Mapping[str, bool]
+    frameworks: bool | Mapping[str, Any]
+    monitor: bool
+    streams: Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run and the number that is added to its iterations."""
+
+    session: Session
+    iteration_offset: int = 0
+
+
+def stream_choice(value: bool | Mapping[str, bool]) -> dict[str, bool]:
+    """Return which streams are captured for ClearML's ``auto_connect_streams``."""
+    if isinstance(value, Mapping):
+        return {name: bool(value.get(name, False)) for name in STREAMS}
+    return {name: bool(value) for name in STREAMS}
+
+
+def start(request: InitRequest, frame: FrameType) -> Started:
+    """Return this process's run, started if there is none yet.
+
+    Raises:
+        UsageError: this process already runs a task of another project, name or type.
+    """
+    kind = parse_type(request.task_type).value
+    running = current.get()
+    if running is not None:
+        _check_same(running, request, kind)
+        return Started(running)
+    attached = attach_to_parent(request.streams)
+    if attached is not None:
+        return Started(attached)
+    ctx = open_context()
+    task_id = agent_task()
+    if task_id:
+        return _adopt(ctx, task_id, request, frame)
+    project, name = _names(request)
+    if request.resume is not False:
+        resumed = _resume(ctx, request, project, name, kind, frame)
+        if resumed is not None:
+            return resumed
+    return Started(_begin(ctx, request, project, name, kind, frame))
+
+
+def _check_same(running: Session, request: InitRequest, kind: str) -> None:
+    if running.role == CHILD or running.options.remote:
+        return
+    record = running.record_at_start
+    wanted = (request.project and normal_project(request.project), request.name)
+    same = wanted[0] in (None, record.project) and wanted[1] in (None, record.name) and kind == record.type
+    if not same:
+        raise UsageError(
+            f"this process already runs the task {record.project}/{record.name} ({record.type}, {record.id}): call its "
+            f"close() before Task.init for {request.project}/{request.name} ({kind})",
+            task_id=record.id,
+        )
+
+
+def attach_to_parent(streams: Mapping[str, bool] | None = None) -> Session | None:
+    """In a child process of a run: return a session of its own for the same task; else None."""
+    parent = parent_of()
+    if parent is None:
+        return None
+    _, task_id, root = parent
+    try:
+        ctx = open_context(root, create=False)
+        folder, record = open_record(ctx, task_id)
+    except (LocaltrackError, OSError):
+        return None
+    if record.state is not Status.IN_PROGRESS:
+        return None
+    options = SessionOptions(arguments=False, streams=dict(streams or {}), monitor=False, remote=bool(agent_task()))
+    session = Session(ctx, record, folder, CHILD, options)
+    session.start(None)
+    current.put(session)
+    return session
+
+
+def _adopt(ctx: StoreContext, task_id: str, request: InitRequest, frame: FrameType) -> Started:
+    """Run the task that the agent claimed: names, tags and reuse of the call are ignored."""
+    folder, record = open_record(ctx, task_id)
+    session = _run(ctx, folder, record, request, frame, remote=True)
+    offset = record.last_iteration + 1 if record.last_iteration else 0
+    if isinstance(request.resume, int) and not isinstance(request.resume, bool):
+        offset = request.resume
+    return Started(session, offset)
+
+
+def _resume(
+    ctx: StoreContext, request: InitRequest, project: str, name: str, kind: str, frame: FrameType
+) -> Started | None:
+    """Go on with an earlier run: everything it has stays. None when there is none to go on with."""
+    if isinstance(request.resume, str):
+        task_id = tasks.resolve(ctx, request.resume)
+    else:
+        task_id = _last_id(ctx, project, name, kind)
+        if not task_id:
+            _say(f"no earlier task {project}/{name} to continue: a new one is made")
+            return None
+    folder = tasks.folder_of(ctx, task_id)
+    record = tasks.read(ctx, task_id, folder)
+    if record.state in (Status.PUBLISHED, Status.IN_PROGRESS):
+        raise UsageError(
+            f"task {task_id} is {record.status} and can't be continued: "
+            + ("clone it" if record.state is Status.PUBLISHED else "its process still runs"),
+            task_id=task_id,
+        )
+    is_number = isinstance(request.resume, int) and not isinstance(request.resume, bool)
+    offset = int(request.resume) if is_number else (record.last_iteration + 1 if record.last_iteration else 0)
+    session = _run(ctx, folder, record, request, frame, remote=False)
+    _say(f"continuing task {task_id} ({record.project}/{record.name}); {offset} is added to iterations")
+    return Started(session, offset)
+
+
+def _last_id(ctx: StoreContext, project: str, name: str, kind: str) -> str:
+    task_id = reuse.last_task(ctx, project, name, kind)
+    if task_id and tasks.try_read(ctx, task_id) is not None:
+        return task_id
+    row = tasks.find_by_name(ctx, project, name)
+    return row.id if row is not None else ""
+
+
+def _begin(ctx: StoreContext, request: InitRequest, project: str, name: str, kind: str, frame: FrameType) -> Session:
+    task_id = _reusable(ctx, request, project, name, kind)
+    if task_id:
+        record, entry_name = lifecycle.reset(ctx, task_id, reason="reused")
+        record = _blank(ctx, record, request)
+        _say(
+            f"reusing task {task_id}: what its last run left is in the trash "
+            f"(`localtrack restore {entry_name}` brings it back; reuse_last_task_id=False keeps runs apart)"
+        )
+        folder = tasks.folder_of(ctx, task_id)
+        session = _run(ctx, folder, record, request, frame, remote=False)
+    else:
+        session = _create_running(ctx, request, project, name, kind, frame)
+    reuse.remember(ctx, session.record_at_start)
+    return session
+
+
+def _reusable(ctx: StoreContext, request: InitRequest, project: str, name: str, kind: str) -> str:
+    if request.reuse is False or os.environ.get(reuse.NO_REUSE_VARIABLE) == "1":
+        return ""
+    task_id = request.reuse if isinstance(request.reuse, str) else reuse.last_task(ctx, project, name, kind)
+    return task_id if task_id and reuse.may_reuse(ctx, task_id, project, name, kind) else ""
+
+
+def _blank(ctx: StoreContext, record: TaskRecord, request: InitRequest) -> TaskRecord:
+    """Empty the inputs of a reused task, which this run records anew."""
+
+    def change(old: TaskRecord) -> TaskRecord:
+        return replace(
+            old,
+            script={},
+            parameters={},
+            configuration={},
+            container={},
+            comment="",
+            tags=request.tags,
+            input_models=(),
+        )
+
+    return tasks.edit(ctx, record.id, change, "reused", checked=False)
+
+
+def _create_running(
+    ctx: StoreContext, request: InitRequest, project: str, name: str, kind: str, frame: FrameType
+) -> Session:
+    """File a new task that runs from its first generation on: one commit instead of two."""
+    at = now()
+    from localtrack.records.ids import new_task_id
+
+    draft = TaskRecord(
+        id=new_task_id(), name=name, project=project, type=kind, tags=request.tags, system_tags=("development",),
+        user=current_user(), created=at, status_changed=at, output_uri=_uri(request.output_uri), attempt=1,
+    )  # fmt: skip
+    session = Session(
+        ctx, draft, ctx.store.layout.task(project, name, draft.id), OWNER, _options(request, remote=False)
+    )
+    by = f"{ctx.author.user}@{ctx.author.host}"
+    running = draft.with_status(Status.IN_PROGRESS, at=at, by=by, reason="started")
+    running = replace(running, owner={**session.writer.identity})
+    folder, record = ctx.store.create_task(running, ctx.author)
+    if folder != session.folder:
+        session = Session(ctx, record, folder, OWNER, session.options)
+        record = claim_run(ctx, folder, session, remote=False)
+    session.record_at_start = record
+    _start(session, frame)
+    return session
+
+
+def _run(
+    ctx: StoreContext, folder: Path, record: TaskRecord, request: InitRequest, frame: FrameType, *, remote: bool
+) -> Session:
+    session = Session(ctx, record, folder, OWNER, _options(request, remote=remote))
+    session.record_at_start = claim_run(ctx, folder, session, remote=remote)
+    if request.tags and not remote:
+        session.update(lambda old: replace(old, tags=tuple(dict.fromkeys((*old.tags, *request.tags)))), "tags")
+    _start(session, frame)
+    return session
+
+
+def _start(session: Session, frame: FrameType) -> None:
+    current.put(session)
+    try:
+        session.start(frame)
+    except BaseException:
+        current.put(None)
+        raise
+    record = session.record_at_start
+    _say(f"task {record.id} ({record.project}/{record.name}) in {session.folder}")
+
+
+def _options(request: InitRequest, *, remote: bool) -> SessionOptions:
+    return SessionOptions(request.arguments, request.streams, request.monitor, remote)
+
+
+def _uri(value: str | bool | None) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _names(request: InitRequest) -> tuple[str, str]:
+    script = Path(getattr(sys.modules.get("__main__"), "__file__", None) or sys.argv[0] or "python")
+    name = request.name if request.name is not None else script.stem or "python"
+    project = normal_project(request.project or "") or _repository_name(script) or tasks.UNTITLED
+    return project, name
+
+
+def _repository_name(script: Path) -> str:
+    """Return the last part of the repository's URL, or its folder's name; ``""`` outside of git."""
+    try:
+        start = script.resolve().parent
+    except OSError:
+        return ""
+    for folder in (start, *start.parents):
+        config = folder / ".git" / "config"
+        if (folder / ".git").exists():
+            try:
+                match = re.search(r'\[remote "origin"\][^\[]*?url\s*=\s*(\S+)', config.read_text(errors="replace"))
+            except OSError:
+                match = None
+            return (match[1].rstrip("/").rsplit("/", 1)[-1].removesuffix(".git") if match else "") or folder.name
+    return ""
+
+
+def script_fields(
+    repo: str | None, branch: str | None, commit: str | None, script: str | None, folder: str | None, module: str | None
+) -> Json:
+    """Return the ``script`` record of a task that is made by hand."""
+    local = (
+        Path(repo).expanduser().absolute() if repo and "://" not in repo and Path(repo).expanduser().is_dir() else None
+    )
+    return {
+        "repository": "" if local else repo or "", "root": str(local) if local else "", "branch": branch or "",
+        "commit": commit or "", "entry_point": f"-m {module}" if module else script or "",
+        "working_dir": folder or ".", "argv": [], "diff": None, "source": None, "bundle": None,
+    }  # fmt: skip
+
+
+def argument_entries(pairs: Sequence[tuple[str, str]]) -> dict[str, Entry]:
+    """Return stored entries of the section ``Args`` for ``(name, value)`` pairs.
+
+    Raises:
+        InvalidValueError: something else than pairs.
+    """
+    try:
+        return {f"Args/{name}": entry(parse_text(v) if isinstance(v, str) else v) for name, v in pairs}
+    except (TypeError, ValueError):
+        raise InvalidValueError("argparse_args must be a list of (name, value) pairs") from None
+
+
+def _say(text: str) -> None:
+    stream = sys.__stderr__
+    if stream is not None:
+        stream.write(f"localtrack: {text}\n")

@@ -1,0 +1,178 @@
+"""Garbage: what lies in a store and nobody can reach any more, found first and removed second.
+
+Ages are measured by the store's own clock: a file made now is compared with the file in question, both stamped by
+the same file server. What is younger than a day stays: an upload has its folder before its metadata.
+
+Source: docs/format/v1.md, "The trash", "Garbage".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from localtrack.errors import CorruptFileError, LocaltrackError
+from localtrack.fs.disk import list_names, read_bytes, remove_files, remove_tree
+from localtrack.records.status import Status
+from localtrack.records.task import TaskRecord
+from localtrack.services import tasks
+from localtrack.services.context import StoreContext
+from localtrack.services.liveness import owner_alive
+from localtrack.store.blobs import file_size
+from localtrack.store.layout import TaskLayout
+
+TRASH, ARTIFACT, TEMPORARY, JOURNAL = "trash", "artifact", "temporary", "journal"
+GRACE_S = 24 * 3600.0
+LEASE_FACTOR = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """One thing that may go.
+
+    Attributes:
+        kind: ``trash`` entry, unreferenced ``artifact`` folder, ``temporary`` file, or the ``journal`` of a dead
+            writer, which is folded into Parquet and loses nothing.
+        path: the file or folder.
+        size_bytes: what it holds.
+        age_s: seconds since it was last changed, by the store's clock.
+        about: what it is, for people.
+    """
+
+    kind: str
+    path: Path
+    size_bytes: int
+    age_s: float
+    about: str = ""
+
+
+def find(ctx: StoreContext, *, older_than_s: float = 0.0) -> Iterator[Garbage]:
+    """Yield what may go.
+
+    Args:
+        ctx: the store.
+        older_than_s: trash younger than so many seconds stays.
+
+    Raises:
+        OSError: the store can't be written, so that its clock can't be read.
+    """
+    clock = _store_clock(ctx)
+    yield from _trash(ctx, clock, older_than_s)
+    for folder in ctx.store.task_folders():
+        record = _try_read(ctx, folder)
+        if record is not None:
+            yield from _artifacts(folder, record, clock)
+            yield from _journals(ctx, folder, clock)
+    yield from _temporary(ctx, clock)
+
+
+def remove(ctx: StoreContext, item: Garbage) -> None:
+    """Remove one thing that :func:`find` found; a journal is folded into a Parquet part.
+
+    Raises:
+        OSError: it can't be removed.
+        CorruptFileError: a journal that is none; it stays.
+    """
+    if item.kind == JOURNAL:
+        from localtrack.store.parts import fold
+
+        fold(ctx.store.disk, item.path, trusted=False)
+    elif item.path.is_dir() and not item.path.is_symlink():
+        remove_tree(item.path)
+    else:
+        remove_files([item.path])
+
+
+def _store_clock(ctx: StoreContext) -> float:
+    """Return the store's present time: the stamp that its file server gives to a new file."""
+    probe = ctx.store.disk.write_tmp(lambda stream: None)
+    try:
+        return probe.stat().st_mtime
+    finally:
+        remove_files([probe])
+
+
+def _trash(ctx: StoreContext, clock: float, older_than_s: float) -> Iterator[Garbage]:
+    for name in sorted(list_names(ctx.store.layout.trash)):
+        entry = ctx.store.layout.trash / name
+        age_s = _age_s(entry / "trash.json", clock) if (entry / "trash.json").exists() else _age_s(entry, clock)
+        if age_s is not None and age_s >= older_than_s:
+            yield Garbage(TRASH, entry, file_size(entry), age_s, _trash_about(entry))
+
+
+def _trash_about(entry: Path) -> str:
+    try:
+        note = json.loads(read_bytes(entry / "trash.json", 1 << 20))
+        return f"{note['project']}/{note['name']} ({note['reason']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "an entry without a readable note"
+
+
+def _artifacts(folder: Path, record: TaskRecord, clock: float) -> Iterator[Garbage]:
+    used = {
+        str(entry.get("file", "")).split("/")[1]
+        for entry in record.artifacts.values()
+        if "/" in str(entry.get("file", ""))
+    }
+    artifacts = TaskLayout(folder).artifacts
+    for name in sorted(set(list_names(artifacts)) - used):
+        path = artifacts / name
+        ages = [_age_s(inner, clock) for inner in (path, *(path / child for child in list_names(path)))]
+        age_s = min((age for age in ages if age is not None), default=0.0)
+        if age_s >= GRACE_S:
+            yield Garbage(ARTIFACT, path, file_size(path), age_s, f"artifact of {record.project}/{record.name}")
+
+
+def _journals(ctx: StoreContext, folder: Path, clock: float) -> Iterator[Garbage]:
+    layout = TaskLayout(folder)
+    for name in sorted(list_names(layout.scalars)):
+        if not name.endswith(".journal"):
+            continue
+        writer = name.removesuffix(".journal").rpartition("-")[0]
+        path = layout.scalars / name
+        if not _is_dead(ctx, layout, writer, clock):
+            continue
+        age_s = _age_s(path, clock)
+        if age_s is not None:
+            yield Garbage(JOURNAL, path, file_size(path), age_s, f"scalars of {folder.name}, whose process is gone")
+
+
+def _is_dead(ctx: StoreContext, layout: TaskLayout, writer: str, clock: float) -> bool:
+    """A process of this machine is asked for; one of another is dead when its heartbeat is many leases old."""
+    try:
+        identity = json.loads(read_bytes(layout.writers / writer / "writer.json", 1 << 20))
+        alive = owner_alive(identity) if isinstance(identity, dict) else None
+    except (OSError, ValueError):
+        alive = None
+    if alive is not None:
+        return not alive
+    age_s = _age_s(layout.heartbeat(writer), clock)
+    if age_s is None:
+        age_s = _age_s(layout.scalars, clock)
+    return age_s is not None and age_s >= max(GRACE_S, LEASE_FACTOR * ctx.settings.lease_s)
+
+
+def _temporary(ctx: StoreContext, clock: float) -> Iterator[Garbage]:
+    for name in sorted(list_names(ctx.store.layout.tmp)):
+        path = ctx.store.layout.tmp / name
+        age_s = _age_s(path, clock)
+        if age_s is not None and age_s >= GRACE_S:
+            yield Garbage(TEMPORARY, path, file_size(path), age_s, "a file that never got its name")
+
+
+def _age_s(path: Path, clock: float) -> float | None:
+    try:
+        return max(0.0, clock - path.lstat().st_mtime)
+    except OSError:
+        return None
+
+
+def _try_read(ctx: StoreContext, folder: Path) -> TaskRecord | None:
+    """Return a task's record, None for one that can't be read or that runs: neither is anybody's garbage yet."""
+    try:
+        record = tasks.read(ctx, "", folder)
+    except (LocaltrackError, OSError, CorruptFileError):
+        return None
+    return None if record.state is Status.IN_PROGRESS else record
