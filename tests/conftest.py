@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import subprocess
 import tempfile
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ from localtrack.config import Settings
 from localtrack.services.context import StoreContext
 from localtrack.store.root import Store
 
+OTHER_UID = 65534
 KEPT = frozenset({"LOCALTRACK_NO_LOCKS"})
 FOREIGN_PREFIXES = ("LOCALTRACK_", "CLEARML_", "TRAINS_", "SLURM_", "GIT_", "XDG_")
 FOREIGN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
@@ -79,3 +84,63 @@ def store(store_root: Path) -> Store:
 def ctx(store: Store) -> StoreContext:
     """An opened, empty store with its index and queues, and default settings."""
     return StoreContext(store, Settings())
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a file system of 512 kB of its own, to fill it up."""
+    place = tmp_path / "small"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(place)]
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("a small file system to fill up can be mounted only by root")
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("this machine does not let us mount a small file system")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.fixture
+def as_another_user() -> Callable[[Callable[[], None]], None]:
+    """Return a function that runs an action in a child process of another user and passes its failure on."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can act as another user")
+
+    def run(action: Callable[[], None]) -> None:
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                os.setgroups([])
+                os.setgid(OTHER_UID)
+                os.setuid(OTHER_UID)
+                action()
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 0, "see the traceback of the child above"
+
+    return run
+
+
+@pytest.fixture
+def fill_up() -> Callable[[Path], Path]:
+    """Return a function that fills a file system to the last byte and returns the file to remove again."""
+
+    def fill(folder: Path) -> Path:
+        filler = folder / "filler"
+        with open(filler, "ab", buffering=0) as stream:
+            for size in (65536, 4096, 512, 1):
+                try:
+                    while stream.write(b"x" * size):
+                        pass
+                except OSError:
+                    continue
+        return filler
+
+    return fill

@@ -18,6 +18,7 @@ from typing import BinaryIO, TypeVar
 _T = TypeVar("_T")
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL})
 _RETRY = frozenset({errno.ESTALE, errno.EINTR, errno.EAGAIN})
+_TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR})
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 COPY_CHUNK_BYTES = 1 << 20
@@ -104,6 +105,14 @@ class Disk:
         except FileExistsError:
             if not path.is_dir():
                 raise
+            self._mend_mode(path)
+
+    def _mend_mode(self, path: Path) -> None:
+        """Set the mode of a folder that was reported as taken, if it is one's own: the reply may have been lost."""
+        mode = self.modes.dir_mode
+        info = os.stat(path)
+        if mode is not None and info.st_uid == os.geteuid() and stat.S_IMODE(info.st_mode) != mode:
+            os.chmod(path, mode)
 
     def make_dir_exclusive(self, path: Path) -> bool:
         """Make a folder that must be new; False when the name is taken.
@@ -165,15 +174,23 @@ class Disk:
             _unlink_quietly(temporary)
 
     def create_small(self, data: bytes, final: Path) -> bool:
-        """Create a small file by its own name at once; False when it exists. Readers must bear a torn one."""
+        """Create a small file by its own name at once; False when it exists. Readers must bear a torn one.
+
+        Raises:
+            OSError: the disk takes no more; the name is free again then.
+        """
         try:
             fd = self.open_new(final)
         except FileExistsError:
             return False
         try:
-            os.write(fd, data)
-        finally:
-            os.close(fd)
+            try:
+                _write_whole(fd, data)
+            finally:
+                os.close(fd)
+        except OSError:
+            _unlink_quietly(final)
+            raise
         return True
 
     def write_tmp(self, fill: Callable[[BinaryIO], None]) -> Path:
@@ -203,11 +220,13 @@ class Disk:
             return False
         try:
             os.rename(source, target)
-        except OSError:
+        except OSError as error:
             if _identity(target) != identity:
-                if _identity(source) is None:
+                if _identity(source) is None or error.errno in _TAKEN:
                     return False
                 raise
+        self.sync_dir(target.parent)
+        self.sync_dir(source.parent)
         return True
 
     def sync_dir(self, path: Path) -> None:
@@ -228,9 +247,7 @@ class Disk:
     def _write_new(self, path: Path, data: bytes) -> None:
         fd = self.open_new(path)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
+            _write_whole(fd, data)
             if self.sync:
                 os.fsync(fd)
         finally:
@@ -259,11 +276,15 @@ class Disk:
             fd = self.open_new(final)
         except FileExistsError:
             return same()
-        with open(temporary, "rb") as source, os.fdopen(fd, "wb") as stream:
-            shutil.copyfileobj(source, stream, COPY_CHUNK_BYTES)
-            stream.flush()
-            if self.sync:
-                os.fsync(stream.fileno())
+        try:
+            with os.fdopen(fd, "wb") as stream, open(temporary, "rb") as source:
+                shutil.copyfileobj(source, stream, COPY_CHUNK_BYTES)
+                stream.flush()
+                if self.sync:
+                    os.fsync(stream.fileno())
+        except BaseException:
+            _unlink_quietly(final)
+            raise
         self.sync_dir(final.parent)
         return True
 
@@ -298,6 +319,13 @@ def remove_files(paths: Iterable[Path]) -> None:
     """Unlink files; one that is already gone is fine."""
     for path in paths:
         _unlink_quietly(path)
+
+
+def _write_whole(fd: int, data: bytes) -> None:
+    """Write all of ``data``; a short write is followed by another, which says why it was short."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
