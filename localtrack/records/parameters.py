@@ -108,8 +108,7 @@ def cast_like(stored: Any, default: Any) -> Any:
     if isinstance(default, bool):
         return to_bool(stored)
     if isinstance(default, int) and isinstance(stored, (int, float, str)):
-        number = float(stored)
-        return int(number) if number.is_integer() else number
+        return _to_number(stored)
     if isinstance(default, float):
         return float(stored)
     if isinstance(default, str):
@@ -120,6 +119,16 @@ def cast_like(stored: Any, default: Any) -> Any:
             return dict(value)
         return type(default)(value) if isinstance(value, (list, tuple)) else type(default)([value])
     return stored
+
+
+def _to_number(value: float | str) -> int | float:
+    """Return an integer where the value is one, exactly, however long it is."""
+    if isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            value = float(value)
+    return int(value) if float(value).is_integer() else value
 
 
 def to_bool(value: Any) -> bool:

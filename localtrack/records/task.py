@@ -99,6 +99,7 @@ class TaskRecord:
                     f"{origin}: field {name!r} has a {type(value).__name__}; run `localtrack index check`", path=origin
                 )
             else:
+                _check_members(name, value, origin)
                 values[name] = tuple(value) if isinstance(value, list) else value
         missing = {"id", "name", "project", "status"} - values.keys()
         if missing:
@@ -157,6 +158,17 @@ class TaskRecord:
         )
 
 
+def _check_members(name: str, value: Any, origin: str) -> None:
+    expected = _MEMBERS.get(name)
+    if expected is None:
+        return
+    for member in value.values() if isinstance(value, dict) else value:
+        if not isinstance(member, expected):
+            raise CorruptFileError(
+                f"{origin}: field {name!r} holds a {type(member).__name__}; run `localtrack index check`", path=origin
+            )
+
+
 _KINDS: dict[str, tuple[type, ...]] = {
     "id": (str,), "name": (str,), "project": (str,), "type": (str,), "status": (str,), "status_reason": (str,),
     "status_message": (str,), "status_changed": (str,), "history": (list,), "tags": (list,), "system_tags": (list,),
@@ -166,4 +178,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "input_models": (list,), "output_models": (list,), "runtime": (dict,), "owner": (dict, type(None)),
     "attempt": (int,), "exit": (dict,), "container": (dict,), "labels": (dict,), "output_uri": (str,),
     "errors": (list,),
+}  # fmt: skip
+_MEMBERS: dict[str, type] = {
+    "history": dict, "tags": str, "system_tags": str, "parameters": dict, "properties": dict, "configuration": dict,
+    "artifacts": dict, "input_models": dict, "output_models": dict, "last_metrics": dict, "labels": int, "errors": str,
 }  # fmt: skip

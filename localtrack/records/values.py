@@ -57,7 +57,7 @@ def encode(value: Any) -> Any:
 
 
 def decode(value: Any) -> Any:
-    """Return the Python value that :func:`encode` wrote."""
+    """Return the Python value that :func:`encode` wrote; what only looks like one of its marks stays as it is."""
     if isinstance(value, list):
         return [decode(item) for item in value]
     if not isinstance(value, dict):
@@ -65,8 +65,21 @@ def decode(value: Any) -> Any:
     if len(value) == 1:
         ((tag, body),) = value.items()
         if tag in _TAGS:
-            return _decode_tagged(tag, body)
+            try:
+                return _decode_tagged(tag, body)
+            except (TypeError, ValueError):
+                return value
     return {key: decode(item) for key, item in value.items()}
+
+
+def _decode_hashable(value: Any) -> Any:
+    """Return a member of a set or a key of a dict: a set in there was a frozenset."""
+    found = decode(value)
+    if isinstance(found, set):
+        return frozenset(found)
+    if isinstance(found, tuple):
+        return tuple(_decode_hashable(item) for item in value["$tuple"])
+    return found
 
 
 def type_name(value: Any) -> str:
@@ -107,9 +120,9 @@ def _decode_tagged(tag: str, body: Any) -> Any:
     if tag == "$tuple":
         return tuple(decode(item) for item in body)
     if tag == "$set":
-        return {decode(item) for item in body}
+        return {_decode_hashable(item) for item in body}
     if tag == "$bytes":
-        return base64.b64decode(body)
+        return base64.b64decode(body, validate=True)
     if tag == "$map":
-        return {decode(key): decode(item) for key, item in body}
+        return {_decode_hashable(key): decode(item) for key, item in body}
     return dt.datetime.fromisoformat(body) if "T" in body else dt.date.fromisoformat(body)
