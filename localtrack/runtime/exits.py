@@ -66,6 +66,18 @@ class ExitWatch:
             self._undo.pop()()
         self._frame = None
 
+    def keep_interrupt(self) -> None:
+        """Let an interrupted interpreter still die by SIGINT.
+
+        It remembers an uncaught Ctrl-C in a flag that every ``exec`` of a text resets, and the modules that are
+        imported while a run ends do such things; the same way sets the flag again.
+        """
+        if isinstance(self._uncaught, KeyboardInterrupt):
+            try:
+                exec("raise KeyboardInterrupt")
+            except KeyboardInterrupt:
+                pass
+
     def outcome(self) -> Outcome:
         """Return how the process ends, as far as it is known now."""
         error = self._uncaught

@@ -245,8 +245,8 @@ class Session:
         """Run one step of the end; what fails is said, and the others run all the same."""
         try:
             action()
-        except (LocaltrackError, OSError) as error:
-            self.writer.say_once(f"end-{type(error).__name__}", str(error))
+        except Exception as error:  # the border to the user's exit: it must stay what it is
+            self.writer.say_once(f"end-{type(error).__name__}", f"ending task {self.task_id}: {error}")
 
     def _wait_for_captures(self) -> None:
         thread = self._capture
@@ -263,8 +263,10 @@ class Session:
     def _at_exit(self) -> None:
         if os.getpid() != self.pid:
             return
-        outcome = self._exits.outcome() if self._exits is not None else None
-        self.close(outcome, exiting=True)
+        exits = self._exits
+        self.close(exits.outcome() if exits is not None else None, exiting=True)
+        if exits is not None:
+            exits.keep_interrupt()
 
     def _end_by_signal(self, name: str) -> None:
         import signal

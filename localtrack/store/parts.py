@@ -9,6 +9,8 @@ Source: docs/format/v1.md, "scalars/<writer>-<n>.parquet".
 from __future__ import annotations
 
 import json
+from array import array
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -64,11 +66,28 @@ def _table_checked(journal: Path) -> pa.Table:
     numbers, iterations, times, values = zip(*points, strict=True) if points else ((), (), (), ())
     return _table(
         names,
-        pa.array(numbers, pa.int32()),
-        pa.array(iterations, pa.int64()),
-        pa.array(times, pa.int64()),
-        pa.array(values, pa.float64()),
+        _packed(pa.int32(), array("i", numbers)),
+        _packed(pa.int64(), array("q", iterations)),
+        _packed(pa.int64(), array("q", times)),
+        _packed(pa.float64(), array("d", values)),
     )
+
+
+def _packed(kind: pa.DataType, values: array[Any]) -> pa.Array:
+    """Return packed numbers as an Arrow array. ``pa.array`` would import pandas where it is installed: 0.8 seconds."""
+    import pyarrow as pa
+
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values.tobytes())])
+
+
+def _texts(values: list[str]) -> pa.Array:
+    """Return texts as an Arrow array, for the same reason."""
+    import pyarrow as pa
+
+    data = [value.encode("utf-8", "replace") for value in values]
+    offsets = array("i", accumulate(map(len, data), initial=0))
+    buffers = [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(b"".join(data))]
+    return pa.Array.from_buffers(pa.string(), len(values), buffers)
 
 
 def _table_unchecked(journal: Path) -> pa.Table:
@@ -79,7 +98,7 @@ def _table_unchecked(journal: Path) -> pa.Table:
     if data[:8] != MAGIC:
         raise CorruptFileError(f"{journal} is no scalar journal", path=str(journal))
     count = (len(data) - HEADER.size) // RECORD_BYTES
-    body = memoryview(data)[HEADER.size : HEADER.size + count * RECORD_BYTES]
+    body: Any = memoryview(data)[HEADER.size : HEADER.size + count * RECORD_BYTES]
 
     def column(kind: str, width: int, offset: int, arrow: pa.DataType) -> pa.Array:
         packed = body.cast(kind)[offset :: RECORD_BYTES // width].tobytes()
@@ -103,16 +122,16 @@ def _table(
 
     ordered = sorted(names, key=lambda number: names[number])
     rank = {number: position for position, number in enumerate(ordered)}
-    lookup = pa.array([rank.get(number) for number in range(max(names, default=0) + 1)], pa.int32())
+    lookup = _packed(pa.int32(), array("i", [rank.get(number, -1) for number in range(max(names, default=0) + 1)]))
     ranks = pc.take(lookup, numbers)
-    table = pa.table({"rank": ranks, "iteration": iterations, "time": times.cast(_time_type()), "value": values})
-    table = table.filter(pc.is_valid(table["rank"]))
+    table = pa.Table.from_arrays(
+        [ranks, iterations, times.cast(_time_type()), values], names=["rank", "iteration", "time", "value"]
+    )
     if not _is_sorted(table):
         table = table.take(pc.sort_indices(table, sort_keys=[("rank", "ascending"), ("iteration", "ascending")]))
     ranks = table["rank"].combine_chunks()
     for index, name in enumerate(("title", "series")):
-        labels = pa.array([names[number][index] for number in ordered], pa.string())
-        dictionary = labels.dictionary_encode()
+        dictionary = _texts([names[number][index] for number in ordered]).dictionary_encode()
         codes = pc.take(dictionary.indices, ranks)
         coded = pa.DictionaryArray.from_arrays(codes, dictionary.dictionary)
         table = table.append_column(name, coded)
@@ -207,7 +226,8 @@ def read_part(path: Path, columns: tuple[str, ...] = COLUMNS) -> pa.Table:
 
     data = read_bytes(path)
     try:
-        table = pq.read_table(pa.BufferReader(data), columns=list(columns), read_dictionary=["title", "series"])
+        source = pq.ParquetFile(pa.BufferReader(data), read_dictionary=["title", "series"])
+        table = source.read(columns=list(columns))
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise _corrupt(path, error) from None
     missing = set(columns) - set(table.column_names)
