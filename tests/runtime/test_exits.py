@@ -1,0 +1,127 @@
+"""How a run ends is told truthfully, and the process ends as it would without us."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from localtrack.records.task import TaskRecord
+from localtrack.services import tasks
+from localtrack.services.context import StoreContext
+
+HEAD = """
+import os, signal, sys, threading, time
+from localtrack import Task
+task = Task.init(project_name="ends", task_name="run", reuse_last_task_id=False)
+print("ID", task.id, flush=True)
+task.get_logger().report_scalar("loss", "train", 1.0, 1)
+"""
+
+ENDINGS = {
+    "falls off the end": ("pass", 0, "completed", 0, ""),
+    "sys.exit(0)": ("sys.exit(0)", 0, "completed", 0, ""),
+    "sys.exit()": ("sys.exit()", 0, "completed", 0, ""),
+    "sys.exit(3)": ("sys.exit(3)", 3, "failed", 3, ""),
+    "sys.exit(256 + 7)": ("sys.exit(263)", 7, "failed", 7, ""),
+    "sys.exit(text)": ("sys.exit('bad')", 1, "failed", 1, ""),
+    "raise SystemExit(2)": ("raise SystemExit(2)", 2, "failed", 2, ""),
+    "raise SystemExit(main())": ("raise SystemExit((lambda: 0)())", 0, "completed", 0, ""),
+    "exit in a function": ("def f():\n    sys.exit(4)\nf()", 4, "failed", 4, ""),
+    "exit with a finally": ("try:\n    sys.exit(5)\nfinally:\n    x = 1", 5, "failed", 5, ""),
+    "a caught exit": ("try:\n    sys.exit(3)\nexcept SystemExit:\n    pass", 0, "completed", 0, ""),
+    "a caught exit, then another end": (
+        "try:\n    raise SystemExit(3)\nexcept SystemExit:\n    pass\nraise ValueError('x')", 1, "failed", 1, "",
+    ),
+    "an exception": ("raise ValueError('boom')", 1, "failed", 1, ""),
+    "an exception in a thread": (
+        "t = threading.Thread(target=lambda: 1 / 0); t.start(); t.join()", 0, "completed", 0, "",
+    ),
+    "Ctrl-C": ("os.kill(os.getpid(), signal.SIGINT); time.sleep(30)", -signal.SIGINT, "stopped", 130, "SIGINT"),
+    "SIGTERM": ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)", -signal.SIGTERM, "stopped", 143, "SIGTERM"),
+    "SIGHUP": ("os.kill(os.getpid(), signal.SIGHUP); time.sleep(30)", -signal.SIGHUP, "stopped", 129, "SIGHUP"),
+    "close()": ("task.close()", 0, "completed", 0, ""),
+    "an exception after close()": ("task.close(); raise ValueError('late')", 1, "completed", 0, ""),
+}  # fmt: skip
+
+
+def run(ctx: StoreContext, body: str, tmp_path: Path) -> tuple[subprocess.CompletedProcess[str], TaskRecord]:
+    """Run a script that starts a task, and return how it ended beside what the store says."""
+    script = tmp_path / "script.py"
+    script.write_text(HEAD + textwrap.dedent(body) + "\n")
+    environment = {**os.environ, "LOCALTRACK_ROOT": str(ctx.store.root)}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment, timeout=60)
+    task_id = next(line.split()[1] for line in done.stdout.splitlines() if line.startswith("ID "))
+    return done, tasks.read(ctx, task_id)
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_end_is_truthful(ctx: StoreContext, tmp_path: Path, name: str) -> None:
+    """Exit code and status agree for each way in which a script can end, and no word of ours is in the way."""
+    body, returncode, status, code, signal_name = ENDINGS[name]
+    done, record = run(ctx, body, tmp_path)
+    assert (done.returncode, record.status) == (returncode, status), done.stderr
+    assert record.exit["code"] == code
+    assert record.exit["signal"] == signal_name
+    assert record.last_metrics["loss"]["train"]["last"] == 1.0
+    ours = [line for line in done.stderr.splitlines() if "localtrack:" in line and "task " not in line]
+    assert ours == []
+
+
+def test_thread_exception_is_named(ctx: StoreContext, tmp_path: Path) -> None:
+    """A completed run whose thread died says so."""
+    _, record = run(ctx, "t = threading.Thread(target=lambda: 1 / 0); t.start(); t.join()", tmp_path)
+    assert "ZeroDivisionError" in record.status_message
+
+
+@pytest.mark.parametrize("body", ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(7)"])
+def test_silent_death_reads_as_lost(ctx: StoreContext, tmp_path: Path, body: str) -> None:
+    """A process that dies without a word is shown as failed, lost, with its last point kept."""
+    _, record = run(ctx, body, tmp_path)
+    assert (record.status, record.status_reason) == ("failed", "lost")
+    from localtrack.services import reports
+
+    points = reports.scalars(tasks.folder_of(ctx, record.id)).of("loss", "train")
+    assert points.values.tolist() == [1.0]
+
+
+def test_own_handler_stays(ctx: StoreContext, tmp_path: Path) -> None:
+    """A SIGTERM handler of the user's is not replaced, and its exit code counts."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *a: sys.exit(9))\n"
+        + HEAD
+        + "os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(30)\n"
+    )
+    environment = {**os.environ, "LOCALTRACK_ROOT": str(ctx.store.root)}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment, timeout=60)
+    record = tasks.read(ctx, done.stdout.split()[1])
+    assert (done.returncode, record.status, record.exit["code"]) == (9, "failed", 9)
+
+
+def test_hooks_are_gone_after_close(ctx: StoreContext, tmp_path: Path) -> None:
+    """close() leaves excepthook, threading.excepthook, sys.exit, signals, streams and SystemExit as they were."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent("""
+        import signal, sys, threading
+        def state():
+            return (sys.excepthook, threading.excepthook, sys.exit, signal.getsignal(signal.SIGTERM), sys.stdout,
+                    sys.stderr, SystemExit.__dict__["code"])
+        before = state()
+        from localtrack import Task
+        task = Task.init(project_name="p", task_name="n")
+        assert state() != before
+        task.close()
+        assert state() == before
+        print("same")
+    """)
+    )
+    environment = {**os.environ, "LOCALTRACK_ROOT": str(ctx.store.root)}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment, timeout=60)
+    assert "same" in done.stdout, done.stderr
