@@ -122,11 +122,20 @@ def attach_to_parent(streams: Mapping[str, bool] | None = None) -> Session | Non
         return None
     if record.state is not Status.IN_PROGRESS:
         return None
-    options = SessionOptions(arguments=False, streams=dict(streams or {}), monitor=False, remote=bool(agent_task()))
+    if streams is None:
+        # what a subprocess prints may come back through its parent's pipe, what a worker prints never does
+        streams = stream_choice(_is_worker())
+    options = SessionOptions(arguments=False, streams=streams, monitor=False, remote=bool(agent_task()))
     session = Session(ctx, record, folder, CHILD, options)
     session.start(None)
     current.put(session)
     return session
+
+
+def _is_worker() -> bool:
+    """Tell whether multiprocessing started this process."""
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
 
 
 def _adopt(ctx: StoreContext, task_id: str, request: InitRequest, frame: FrameType) -> Started:

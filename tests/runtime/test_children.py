@@ -1,0 +1,133 @@
+"""Child processes attach to the same task, write their own files, and their ends do not end the task."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from localtrack.services import reports, tasks
+from localtrack.services.context import StoreContext
+
+WORK = """
+import multiprocessing, os, subprocess, sys, time
+from localtrack import Task
+
+def work(number):
+    task = Task.current_task()
+    for step in range(50):
+        task.get_logger().report_scalar("child", f"rank {number}", number + step, step)
+    print(f"hello from {number}", flush=True)
+    return task.id
+
+if __name__ == "__main__":
+    task = Task.init(project_name="children", task_name="run", reuse_last_task_id=False)
+    task.get_logger().report_scalar("parent", "value", 1.0, 0)
+    print("ID", task.id, flush=True)
+    BODY
+    task.get_logger().report_scalar("parent", "value", 2.0, 1)
+"""
+
+POOL = """
+with multiprocessing.get_context("{method}").Pool(3) as pool:
+    assert set(pool.map(work, range(6), chunksize=1)) == {{task.id}}
+    pool.close()
+    pool.join()
+"""
+PROCESSES = """
+context = multiprocessing.get_context("{method}")
+children = [context.Process(target=work, args=(n,)) for n in range(4)]
+[c.start() for c in children]
+[c.join() for c in children]
+assert [c.exitcode for c in children] == [0] * 4
+"""
+SUBPROCESS = """
+code = "import sys; sys.path.insert(0, sys.argv[1]); import script; script.work(int(sys.argv[2]))"
+here = os.path.dirname(os.path.abspath(__file__))
+children = [subprocess.Popen([sys.executable, "-c", code, here, str(n)]) for n in range(3)]
+assert [c.wait() for c in children] == [0] * 3
+"""
+RAW_FORK = """
+for n in range(3):
+    pid = os.fork()
+    if pid == 0:
+        work(n)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+"""
+KILLED = """
+context = multiprocessing.get_context("fork")
+child = context.Process(target=lambda: (work(0), time.sleep(60)))
+child.start()
+while "hello" not in "".join(open(p).read() for p in __import__("glob").glob(task.cache_dir + "/console/*")):
+    time.sleep(0.02)
+child.terminate()
+child.join()
+assert child.exitcode == -15
+"""
+
+
+def run(ctx: StoreContext, tmp_path: Path, body: str) -> tuple[str, str]:
+    """Run a script with children; return the task's id and what went to stderr."""
+    script = tmp_path / "script.py"
+    script.write_text(WORK.replace("    BODY", textwrap.indent(textwrap.dedent(body), "    ")))
+    environment = {**os.environ, "LOCALTRACK_ROOT": str(ctx.store.root)}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return next(line.split()[1] for line in done.stdout.splitlines() if line.startswith("ID ")), done.stderr
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("body", [POOL, PROCESSES], ids=["pool", "processes"])
+def test_multiprocessing(ctx: StoreContext, tmp_path: Path, method: str, body: str) -> None:
+    """Every point and line of every child is there once, and the parent's end is the task's end."""
+    task_id, _ = run(ctx, tmp_path, body.format(method=method))
+    folder = tasks.folder_of(ctx, task_id)
+    count = 6 if "Pool" in body else 4
+    found = reports.scalars(folder)
+    assert found.problems == []
+    for number in range(count):
+        points = found.of("child", f"rank {number}")
+        assert points.values.tolist() == [float(number + step) for step in range(50)]
+    assert found.of("parent", "value").values.tolist() == [1.0, 2.0]
+    record = tasks.read(ctx, task_id)
+    assert record.status == "completed"
+    assert record.last_metrics["child"]["rank 3"]["last"] == 52.0
+    lines = sorted(line.text for line in reports.console(folder) if line.text.startswith("hello"))
+    assert lines == [f"hello from {number}" for number in range(count)]
+
+
+@pytest.mark.parametrize("body", [SUBPROCESS, RAW_FORK], ids=["subprocess", "os.fork"])
+def test_other_children(ctx: StoreContext, tmp_path: Path, body: str) -> None:
+    """Subprocesses and bare forks attach as well."""
+    task_id, _ = run(ctx, tmp_path, body)
+    found = reports.scalars(tasks.folder_of(ctx, task_id))
+    for number in range(3):
+        assert len(found.of("child", f"rank {number}").values) == 50
+    assert tasks.read(ctx, task_id).status == "completed"
+
+
+def test_terminated_child_keeps_task_running(ctx: StoreContext, tmp_path: Path) -> None:
+    """A child that is terminated dies by the signal, loses no point, and leaves the task's status alone."""
+    task_id, _ = run(ctx, tmp_path, KILLED)
+    record = tasks.read(ctx, task_id)
+    assert record.status == "completed"
+    assert [change["to"] for change in record.history] == ["in_progress", "completed"]
+    assert len(reports.scalars(tasks.folder_of(ctx, task_id)).of("child", "rank 0").values) == 50
+
+
+def test_silent_children_leave_nothing(ctx: StoreContext, tmp_path: Path) -> None:
+    """Forked children that report nothing write no file and make no writer."""
+    body = """
+    for n in range(5):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+    """
+    task_id, _ = run(ctx, tmp_path, body)
+    assert len(list((tasks.folder_of(ctx, task_id) / "writers").iterdir())) == 1
