@@ -1,0 +1,260 @@
+"""``localtrack ls``, and the summary that ``localtrack`` alone prints.
+
+Source: docs/reference/cli.md, "ls".
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from localtrack.cli.output import (
+    age_text,
+    heading,
+    print_csv,
+    print_json,
+    print_pairs,
+    print_table,
+    printable,
+    size_text,
+)
+from localtrack.cli.shell import Shell, json_option, note, pass_shell, root_option
+
+if TYPE_CHECKING:
+    from localtrack.index.search import Row
+    from localtrack.services.context import StoreContext
+
+DEFAULT_COLUMNS = ("id", "status", "project", "name", "updated", "iteration", "tags")
+CSV_COLUMNS = ("id", "status", "type", "project", "name", "user", "created", "updated", "iteration", "tags")
+ALIASES = {"updated": "last_update", "iteration": "last_iteration"}
+TIMES = frozenset({"created", "started", "ended", "last_update", "status_changed"})
+SHORT_ID = 8
+RECENT = 5
+Reader = Callable[[Any], Any]
+
+
+@click.command("ls")
+@click.option("--project", help="Tasks of this project and of those below it.")
+@click.option("--tag", "tags", multiple=True, help="With this tag; -TAG: without it. May be repeated.")
+@click.option("--status", "statuses", multiple=True, help="In this state. May be repeated.")
+@click.option("--filter", "expression", metavar="EXPR", help="Such as 'params.lr < 0.01 and metrics.loss.min < 0.3'.")
+@click.option("--search", "pattern", metavar="RE", help="A regular expression, found in name or comment.")
+@click.option("--archived", is_flag=True, help="Archived tasks, too.")
+@click.option("--sort", "key", metavar="COLUMN", default="-updated", show_default=True, help="-COLUMN: descending.")
+@click.option("-n", "--limit", type=click.IntRange(min=0), help="At most so many.")
+@click.option("--columns", metavar="A,B", help="Fields, parameters (Args/lr), metrics (accuracy/test).")
+@click.option("--jsonl", "as_lines", is_flag=True, help="Print JSON, one task a line.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@json_option
+@root_option
+@pass_shell
+def ls(
+    shell: Shell,
+    project: str | None,
+    tags: tuple[str, ...],
+    statuses: tuple[str, ...],
+    expression: str | None,
+    pattern: str | None,
+    archived: bool,
+    key: str,
+    limit: int | None,
+    columns: str | None,
+    as_lines: bool,
+    as_csv: bool,
+    as_json: bool,
+) -> None:
+    """List and search tasks, the last changed first."""
+    names = [name.strip() for name in columns.split(",") if name.strip()] if columns else None
+    readers = {name: column(name) for name in names or DEFAULT_COLUMNS}
+    tests = _tests(project, tags, statuses, expression, pattern, archived)
+    rows = sorted_rows([row for row in seen_rows(shell.ctx) if all(test(row) for test in tests)], key)[:limit]
+    if as_json or as_lines:
+        print_json([row_json(row) for row in rows], lines=as_lines)
+    elif as_csv:
+        header = names or list(CSV_COLUMNS)
+        print_csv(header, ([_csv_cell(column(name)(row)) for name in header] for row in rows))
+    elif not rows:
+        note("no task fits" if tests else "no tasks yet")
+    else:
+        _print(rows, readers)
+
+
+def _tests(
+    project: str | None,
+    tags: Sequence[str],
+    statuses: Sequence[str],
+    expression: str | None,
+    pattern: str | None,
+    archived: bool,
+) -> list[Callable[[Any], bool]]:
+    tests: list[Callable[[Any], bool]] = []
+    if not archived and not (expression and "archived" in expression):
+        tests.append(lambda row: "archived" not in row.system_tags)
+    if project is not None:
+        from localtrack.records.ids import normal_project
+
+        wanted = normal_project(project)
+        tests.append(lambda row: row.project == wanted or row.project.startswith(f"{wanted}/") or not wanted)
+    for tag in tags:
+        tests.append(_tag_test(tag))
+    if statuses:
+        from localtrack.records.status import parse_status
+
+        states = {parse_status(status).value for status in statuses}
+        tests.append(lambda row: row.status in states)
+    if pattern is not None:
+        try:
+            found = re.compile(pattern)
+        except re.error as error:
+            raise click.UsageError(f"--search {pattern!r} is no regular expression: {error}") from None
+        tests.append(lambda row: bool(found.search(row.name) or found.search(row.comment)))
+    if expression is not None:
+        from localtrack.records.filters import parse_expression
+
+        tests += [condition.matches for condition in parse_expression(expression)]
+    return tests
+
+
+def _tag_test(tag: str) -> Callable[[Any], bool]:
+    if tag.startswith("-"):
+        return lambda row: tag[1:] not in row.tags
+    return lambda row: tag in row.tags
+
+
+def seen_rows(ctx: StoreContext) -> list[Row]:
+    """Return a row for each task as a reader should see it: one whose process is gone is failed."""
+    rows: list[Row] = []
+    for row in ctx.index.rows():
+        if row.status == "in_progress":
+            from localtrack.services import tasks
+
+            record = tasks.try_read(ctx, row.id)
+            if record is not None and record.status != row.status:
+                row = replace(row, status=record.status, status_reason=record.status_reason)
+        rows.append(row)
+    return rows
+
+
+def column(name: str) -> Reader:
+    """Return what reads a column from a row.
+
+    Raises:
+        InvalidValueError: there is no such field; lists what there is.
+    """
+    from localtrack.records.fields import Field, parse_field
+
+    plain = ALIASES.get(name, name)
+    if "/" in plain and not plain.startswith(("params.", "parameters.", "metrics.", "last_metrics.", "hyperparams.")):
+        parameter, metric = Field("parameter", plain), Field("metric", plain)
+
+        def read_either(row: Any) -> Any:
+            value = parameter.read(row)
+            return metric.read(row) if value is None else value
+
+        return read_either
+    return parse_field(plain).read
+
+
+def sorted_rows(rows: list[Row], key: str) -> list[Row]:
+    """Return rows by a column; those that have no value come last, numbers before texts."""
+    descending = key.startswith("-")
+    read = column(key.lstrip("-"))
+    pairs = [(read(row), row) for row in rows]
+    held = [pair for pair in pairs if not _is_missing(pair[0])]
+    held.sort(key=lambda pair: _order(pair[0]), reverse=descending)
+    return [row for _, row in held] + [row for value, row in pairs if _is_missing(value)]
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value == "" or value != value
+
+
+def _order(value: Any) -> tuple[int, float, str]:
+    if isinstance(value, (bool, int, float)):
+        return 0, float(value), ""
+    return 1, 0.0, str(value)
+
+
+def row_json(row: Row) -> dict[str, Any]:
+    """Return a task as ``ls --json`` prints it."""
+    return {
+        "id": row.id, "name": row.name, "project": row.project, "type": row.type, "status": row.status,
+        "tags": row.tags, "system_tags": row.system_tags, "comment": row.comment, "parent": row.parent,
+        "user": row.user, "created": row.created, "started": row.started, "ended": row.ended,
+        "last_update": row.last_update, "last_iteration": row.last_iteration, "parameters": row.parameters,
+        "metrics": row.metrics,
+    }  # fmt: skip
+
+
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(item) for item in value)
+    return value
+
+
+def _print(rows: list[Row], readers: dict[str, Reader]) -> None:
+    now_s = time.time()
+    cells = [[_cell(name, reader(row), now_s) for name, reader in readers.items()] for row in rows]
+    numeric = [
+        number
+        for number, name in enumerate(readers)
+        if name not in DEFAULT_COLUMNS and all(isinstance(row[number], (int, float, type(None))) for row in cells)
+    ]
+    if "iteration" in readers:
+        numeric.append(list(readers).index("iteration"))
+    print_table(list(readers), cells, right=numeric)
+
+
+def _cell(name: str, value: Any, now_s: float) -> Any:
+    if name == "id" or name == "parent":
+        return str(value)[:SHORT_ID]
+    if ALIASES.get(name, name) in TIMES:
+        from localtrack.records.fields import seconds_of
+
+        moment_s = seconds_of(value)
+        return None if moment_s is None else f"{age_text(now_s - moment_s)} ago"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(item) for item in value)
+    return value
+
+
+def print_summary(shell: Shell) -> None:
+    """Print the store in force on one screen: where it is, tasks by status, the newest ones, queues."""
+    ctx = shell.ctx
+    rows = seen_rows(ctx)
+    waiting = [f"{printable(name)}: {ctx.queues.get(name).count()} waiting" for name in ctx.queues.names()]
+    pairs = [
+        ("store", f"{ctx.store.root} (found by {ctx.found_by})"),
+        ("tasks", _counts(rows)),
+        ("queues", ", ".join(waiting) or "none"),
+        ("disk", _free_text(ctx.store.root)),
+    ]
+    print_pairs(pairs)
+    live = [row for row in rows if "archived" not in row.system_tags]
+    if live:
+        heading("Last changed")
+        _print(sorted_rows(live, "-updated")[:RECENT], {name: column(name) for name in DEFAULT_COLUMNS})
+    else:
+        print("\nNo tasks yet: call Task.init in a script, or see `localtrack demo`.")
+    note("`localtrack ls` lists all, `localtrack show @last` the newest, `localtrack --help` all verbs")
+
+
+def _counts(rows: list[Row]) -> str:
+    counts = Counter(row.status for row in rows)
+    if not counts:
+        return "none"
+    return f"{len(rows)} ({', '.join(f'{count} {status}' for status, count in counts.most_common())})"
+
+
+def _free_text(root: Path) -> str:
+    import shutil
+
+    usage = shutil.disk_usage(root)
+    return f"{size_text(usage.free)} free of {size_text(usage.total)}"
