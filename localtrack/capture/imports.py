@@ -16,7 +16,7 @@ from localtrack.capture.distributions import module_names
 from localtrack.capture.redaction import storable_text
 
 #: Past this much source the syntax tree is too slow beside a training: lines are matched instead.
-AST_BUDGET_BYTES = 2_000_000
+AST_BUDGET_BYTES = 500_000
 _SOURCE_LIMIT_BYTES = 4_000_000
 _IMPORT_LINE = re.compile(r"^[ \t]*(?:from[ \t]+(\.*[\w.]*)[ \t]+import[ \t]|import[ \t]+([\w., \t]+))", re.MULTILINE)
 _INSTALLED_PARTS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")

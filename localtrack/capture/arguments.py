@@ -1,0 +1,167 @@
+"""Record what argparse parsed, and feed stored values into it when a task runs again.
+
+Importing this module imports argparse: do so only where the script uses argparse, that is when it
+is in ``sys.modules`` already or from a hook that waits for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import threading
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Any
+
+from localtrack.capture.argument_session import (
+    ArgumentTree,
+    ParsedArguments,
+    ParseSession,
+    apply_overrides,
+    describe_namespace,
+)
+
+__all__ = ["ArgparseHook", "ParsedArguments", "apply_overrides", "find_parsed"]
+
+_PATCHED = ("parse_known_args", "parse_known_intermixed_args")
+_FRAME_LIMIT = 64
+
+Parse = Callable[..., Any]
+
+
+def _include_all(dest: str) -> bool:
+    return True
+
+
+class ArgparseHook:
+    """Watches every parse of every ``ArgumentParser`` in the process until it is uninstalled.
+
+    The user's call gets the very namespace its parser made. An error inside of the hook is kept in
+    ``errors`` and the parse goes on as if there were no hook; an error of the user's arguments is
+    the user's to see.
+    """
+
+    def __init__(
+        self,
+        on_parsed: Callable[[ParsedArguments], None],
+        overrides: Mapping[str, object] | None = None,
+        include: Callable[[str], bool] = _include_all,
+    ) -> None:
+        """Prepare a hook.
+
+        Args:
+            on_parsed: Called after each successful parse with what it gave.
+            overrides: Stored values by destination. They win over defaults and command line, and
+                an argument that has one is not required any more.
+            include: Which destinations are recorded and overridden at all.
+        """
+        self.errors: list[str] = []
+        self._on_parsed = on_parsed
+        self._overrides = dict(overrides or {})
+        self._include = include
+        self._originals: dict[str, Parse] = {}
+        self._wrappers: dict[str, Parse] = {}
+        self._is_active = False
+        self._local = threading.local()
+        self._lock = threading.RLock()
+
+    def install(self) -> None:
+        """Start watching; a second call changes nothing."""
+        if self._is_active:
+            return
+        self._is_active = True
+        for name in _PATCHED:
+            if vars(argparse.ArgumentParser).get(name) is self._wrappers.get(name, self):
+                continue  # an earlier uninstall found another patch on top and left ours in place
+            original: Parse = getattr(argparse.ArgumentParser, name)
+            self._originals[name] = original
+            self._wrappers[name] = self._wrap(original)
+            setattr(argparse.ArgumentParser, name, self._wrappers[name])
+
+    def uninstall(self) -> None:
+        """Stop watching and put back what was there; where somebody patched on top, ours turns into a pass-through."""
+        self._is_active = False
+        for name, wrapper in list(self._wrappers.items()):
+            if vars(argparse.ArgumentParser).get(name) is wrapper:
+                setattr(argparse.ArgumentParser, name, self._originals.pop(name))
+                del self._wrappers[name]
+
+    def _wrap(self, original: Parse) -> Parse:
+        @functools.wraps(original)
+        def parse(parser: argparse.ArgumentParser, args: Any = None, namespace: Any = None) -> Any:
+            if not self._is_active:
+                return original(parser, args, namespace)
+            session: ParseSession | None = getattr(self._local, "session", None)
+            if session is None:
+                return self._parse(original, parser, args, namespace)
+            # Sub-parsers come through here again, and so does anything the user's own types and actions parse.
+            return session.run(original, parser, args, namespace)
+
+        return parse
+
+    def _parse(self, original: Parse, parser: argparse.ArgumentParser, args: Any, namespace: Any) -> Any:
+        """Run one parse as the user sees it, with all its sub-parsers."""
+        try:
+            session = ParseSession(parser, self._overrides, self._include, self.errors, self._lock)
+        except Exception as error:  # an unusual parser must still parse
+            self._note("looking at the arguments of", parser, error)
+            return original(parser, args, namespace)
+        self._local.session = session
+        try:
+            with session:
+                result = session.run(original, parser, args, namespace)
+        finally:
+            self._local.session = None
+        try:
+            self._on_parsed(session.describe(result[0]))
+        except Exception as error:  # recording must not break the user's parse
+            self._note("recording the arguments of", parser, error)
+        return result
+
+    def _note(self, doing: str, parser: object, error: Exception) -> None:
+        self.errors.append(f"{doing} {getattr(parser, 'prog', 'a parser')}: {type(error).__name__}: {error}")
+
+
+def find_parsed(frame: FrameType | None, include: Callable[[str], bool] = _include_all) -> list[ParsedArguments]:
+    """Find parses that happened before anybody watched.
+
+    Looks through the variables of ``frame`` and its callers for parsers and the namespaces they made.
+    A namespace whose parser is gone is described from its own attributes.
+    """
+    parsers: dict[int, argparse.ArgumentParser] = {}
+    namespaces: dict[int, argparse.Namespace] = {}
+    seen: set[int] = set()
+    for _ in range(_FRAME_LIMIT):
+        if frame is None:
+            break
+        for variables in (frame.f_locals, frame.f_globals):
+            if id(variables) in seen:
+                continue
+            seen.add(id(variables))
+            for value in list(variables.values()):
+                if isinstance(value, argparse.ArgumentParser):
+                    parsers[id(value)] = value
+                elif isinstance(value, argparse.Namespace):
+                    namespaces[id(value)] = value
+        frame = frame.f_back
+    try:
+        return _pair(list(parsers.values()), list(namespaces.values()), include)
+    except Exception:  # a parser of an unusual make; nothing was promised about it
+        return []
+
+
+def _pair(
+    parsers: list[argparse.ArgumentParser], namespaces: list[argparse.Namespace], include: Callable[[str], bool]
+) -> list[ParsedArguments]:
+    trees = [ArgumentTree(parser) for parser in parsers]
+    nested = {id(parser) for tree in trees for parser in tree.parsers if parser is not tree.top}
+    trees = [tree for tree in trees if id(tree.top) not in nested]
+    found: list[ParsedArguments] = []
+    for namespace in namespaces:
+        matching = [tree for tree in trees if tree.matches(namespace)]
+        if matching:
+            tree = max(matching, key=lambda tree: len(tree.destinations))
+            found.append(tree.describe(namespace, tree.guess_chosen(namespace), (), include))
+        elif vars(namespace):
+            found.append(describe_namespace(namespace, include))
+    return found
