@@ -26,6 +26,7 @@ class _Groups:
         self.field = field
         self.wanted: dict[tuple[str, bool], list[Any]] = {}
         self.allow_missing = False
+        self.combined = False
         self.combine_any = False
         self.seen_value = False
         self.context = "any"
@@ -59,8 +60,6 @@ class _Groups:
                 self.combined = True
         else:
             raise self._error(f"unknown operator {name!r}")
-
-    combined = False
 
     def _end_of_not(self, value: Any) -> None:
         if self.negate and value is None:
@@ -129,8 +128,10 @@ def _group_test(how: str, include: bool, terms: Sequence[Any], loose: bool) -> C
         return hits
 
     if how == "all":
-        return (lambda items: len(found(items)) >= len(wanted)) if include else (
-            lambda items: len(found(items)) < len(wanted)
+        return (
+            (lambda items: len(found(items)) >= len(wanted))
+            if include
+            else (lambda items: len(found(items)) < len(wanted))
         )
     return (lambda items: bool(found(items))) if include else (lambda items: not found(items))
 

@@ -1,0 +1,374 @@
+"""Finding tasks: by id, by its beginning, by what they are.
+
+A search looks at the newest checkpoint, reads every task again that a later delta names, and looks whether the hits
+are still what the checkpoint says. Deltas are listed before the checkpoint is opened, so what a fold takes out of
+the one is in the other. Everything here is derived from the tree: with no index at all the tree is scanned.
+
+Source: docs/format/v1.md, "The index".
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from localtrack.errors import CorruptFileError, LocaltrackError, StoreError, TaskNotFoundError
+from localtrack.fs.disk import list_names, read_bytes, remove_files
+from localtrack.fs.locks import advisory_lock
+from localtrack.index.checkpoint import Checkpoint, Checkpoints
+from localtrack.index.deltas import PENDING_LIMIT_S, Delta, make_folder, older_than, read_deltas, write_delta
+from localtrack.index.rows import Packed, Row, pack
+from localtrack.index.segment import SegmentError
+from localtrack.index.view import Reader, View
+from localtrack.records.filters import Plan, Query
+from localtrack.records.ids import is_task_id
+from localtrack.store import metadata
+from localtrack.store.layout import TaskLayout
+from localtrack.store.root import Store
+
+__all__ = ["Index", "Row"]
+
+_T = TypeVar("_T")
+SEARCH_FOLD_DELTAS = 64
+COMMIT_FOLD_DELTAS = 200
+COMMIT_LOOK_EVERY = 16
+CHECKED_HITS = 200
+REBUILD_LOCK_S = 30.0
+
+
+class Index:
+    """The index of a store. Holds no rows: every call looks at the disk.
+
+    Attributes:
+        problems: one line for each task that the last call could not read.
+
+    Args:
+        store: the opened store.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.folder = store.layout.index
+        self.deltas = self.folder / "deltas"
+        self.where = self.folder / "where"
+        self.checkpoints = Checkpoints(self.folder, store.disk)
+        self.problems: list[str] = []
+        self._reader = Reader(store.root)
+        self._hinted: dict[str, Path] = {}
+        self._until_look = random.randint(1, COMMIT_LOOK_EVERY)
+        self._left_over = 0
+
+    def announce(self, task_id: str, generation: int, folder: Path) -> None:
+        """Announce that a task changes, before the change is committed.
+
+        Raises:
+            OSError: the disk is full or can't be written; the commit would fail as well.
+        """
+        write_delta(self.store.disk, self.deltas, self.store.root, task_id, generation, folder)
+        if self._hinted.get(task_id) != folder:
+            self._hint(task_id, folder)
+        self._until_look -= 1
+        if self._until_look <= 0:
+            self._until_look = COMMIT_LOOK_EVERY
+            if len(list_names(self.deltas)) > COMMIT_FOLD_DELTAS + self._left_over:
+                self._fold_quietly()
+
+    def locate(self, task_id: str) -> Path:
+        """Return the folder of a task.
+
+        Raises:
+            TaskNotFoundError: no such task.
+        """
+        hint = self._read_hint(task_id)
+        if hint is not None and self._holds(hint, task_id):
+            return hint
+        folder = self._indexed_folder(task_id) or self.store.find_folder(task_id)
+        self._hint(task_id, folder)
+        return folder
+
+    def resolve(self, prefix: str) -> list[str]:
+        """Return the ids that begin with ``prefix``, sorted."""
+        if is_task_id(prefix):
+            try:
+                self.locate(prefix)
+            except TaskNotFoundError:
+                return []
+            return [prefix]
+        return sorted(task_id for task_id in self.ids() if task_id.startswith(prefix))
+
+    def ids(self) -> list[str]:
+        """Return the ids of all tasks, in no order."""
+        return self._look(lambda view: view.ids())
+
+    def rows(self) -> list[Row]:
+        """Return all tasks, archived and hidden ones too, sorted by id."""
+        return self.search(Query(search_hidden=True, order_by="id"))
+
+    def search(self, query: Query) -> list[Row]:
+        """Return the tasks that a query asks for, in its order.
+
+        Raises:
+            InvalidValueError: the query names an unknown field, or has a bad pattern, list or range.
+        """
+        plan = query.plan()
+        return self._look(lambda view: self._checked_hits(view, plan))
+
+    def rebuild(self) -> int:
+        """Read the whole tree and publish a new checkpoint; return how many tasks there are.
+
+        Raises:
+            StoreError: the index can't be written.
+        """
+        self.problems = []
+        try:
+            view = self._scan()
+            self._fold(view, timeout_s=REBUILD_LOCK_S)
+        except OSError as error:
+            raise StoreError(
+                f"rebuilding the index in {self.folder} failed: {error.strerror}: {error.filename}; "
+                "make the folder writable or remove it",
+                path=str(self.folder),
+            ) from error
+        return len(view.ids())
+
+    def check(self) -> list[str]:
+        """Compare index and tree; return the problems, one line each, with the path and the next step."""
+        from localtrack.index.check import check_store
+
+        return check_store(self)
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    def _look(self, use: Callable[[View], _T]) -> _T:
+        """Run ``use`` on the rows of now; on a damaged index, once more on a scan of the tree."""
+        self.problems = []
+        deltas = read_deltas(self.deltas)
+        try:
+            with self.checkpoints.open_newest() as base:
+                if base is not None:
+                    view = View(base, base.number + 1, deltas, watched=list(base.watched))
+                    self._read_watched(view)
+                    self._read_announced(view)
+                    result = use(view)
+                    self._fold_if_worth(view)
+                    return result
+        except SegmentError:
+            self.problems = []
+        view = self._scan()
+        result = use(view)
+        self._fold_if_worth(view)
+        return result
+
+    def _scan(self) -> View:
+        """Read the whole tree; tasks announced meanwhile are read again, since the scan may have missed a move."""
+        numbers = self.checkpoints.numbers()
+        view = View(Checkpoint(0, ()), (numbers[-1] if numbers else 0) + 1, is_scan=True)
+        for folder in self.store.task_folders():
+            relative = self._reader.relative(folder)
+            appearance = self._reader.appearance(relative)
+            try:
+                record = metadata.read_latest(TaskLayout(folder))
+            except TaskNotFoundError:
+                view.watched.append((relative, appearance))
+                continue
+            except (CorruptFileError, OSError) as error:
+                view.watched.append((relative, appearance))
+                self.problems.append(_line(error))
+                continue
+            self._take(view, record.id, pack(record, relative))
+        view.deltas = read_deltas(self.deltas)
+        self._read_announced(view)
+        return view
+
+    def _take(self, view: View, task_id: str, row: Packed) -> None:
+        """Keep a scanned row; of two folders with one id the newer counts, then the first by name."""
+        other = view.changed.get(task_id)
+        if other is not None:
+            self.problems.append(
+                f"task {task_id} lies in {other[1]} and in {row[1]}: remove the copy, or give it another id"
+            )
+            if (-other[2], other[1]) < (-row[2], row[1]):
+                return
+        view.changed[task_id] = row
+
+    def _read_watched(self, view: View) -> None:
+        for relative, before in list(view.watched):
+            appearance = self._reader.appearance(relative)
+            if appearance == before:
+                if before != "empty":
+                    self.problems.append(f"{relative}: its metadata can't be read; `localtrack index check` says why")
+                continue
+            view.watched.remove((relative, before))
+            view.is_repaired = True
+            if not appearance:
+                continue
+            try:
+                record = metadata.read_latest(TaskLayout(self.store.root / relative))
+            except (TaskNotFoundError, CorruptFileError, OSError) as error:
+                view.watched.append((relative, appearance))
+                self.problems.append(_line(error))
+                continue
+            known = view.packed(record.id)
+            if known is None or known[2] <= record.generation:
+                view.changed[record.id] = pack(record, relative)
+
+    def _read_announced(self, view: View) -> None:
+        """Read again every task that a delta names and the rows do not have yet."""
+        announced: dict[str, list[Delta]] = {}
+        for delta in view.deltas:
+            announced.setdefault(delta.task_id, []).append(delta)
+        for task_id, deltas in announced.items():
+            row = view.packed(task_id)
+            if row is None or not all(delta.is_settled(row[2], row[1]) for delta in deltas):
+                self._read_again(view, task_id, deltas, row)
+
+    def _read_again(self, view: View, task_id: str, deltas: list[Delta], row: Packed | None) -> None:
+        deltas = sorted(deltas, key=lambda delta: -delta.generation)
+        folders = [delta.folder for delta in deltas if delta.folder] + ([row[1]] if row is not None else [])
+        hint = self._read_hint(task_id)
+        if hint is not None:
+            folders.append(self._reader.relative(hint))
+        newest = deltas[0].generation if deltas else 0
+        try:
+            found = self._reader.read(task_id, list(dict.fromkeys(folders)), newest)
+            if found is None and not all(delta.folder for delta in deltas):
+                found = self._read_anywhere(task_id)
+        except (CorruptFileError, OSError) as error:
+            self.problems.append(_line(error))
+            return
+        if found is not None or row is not None:
+            view.changed[task_id] = found
+
+    def _read_anywhere(self, task_id: str) -> Packed | None:
+        try:
+            folder = self.store.find_folder(task_id)
+        except TaskNotFoundError:
+            return None
+        return self._reader.read(task_id, [self._reader.relative(folder)], 0)
+
+    def _checked_hits(self, view: View, plan: Plan) -> list[Row]:
+        """Return the hits; when they are few, each one is compared with the disk first."""
+        checked: set[str] = set()
+        while True:
+            hits = view.select(plan)
+            if len(hits) > CHECKED_HITS:
+                return hits
+            stale = [row for row in hits if row.id not in checked and self._is_stale(row)]
+            checked.update(row.id for row in hits)
+            if not stale:
+                return hits
+            view.is_repaired = True
+            for row in stale:
+                self._repair(view, row)
+
+    def _is_stale(self, row: Row) -> bool:
+        numbers = metadata.generations(TaskLayout(self.store.root / row.folder))
+        return not numbers or numbers[-1] != row.generation
+
+    def _repair(self, view: View, row: Row) -> None:
+        deltas = [delta for delta in read_deltas(self.deltas) if delta.task_id == row.id]
+        packed = view.packed(row.id)
+        self._read_again(view, row.id, deltas, packed)
+        if view.packed(row.id) is None:
+            try:
+                view.changed[row.id] = self._read_anywhere(row.id)
+            except (CorruptFileError, OSError) as error:
+                self.problems.append(_line(error))
+
+    # -- folding ---------------------------------------------------------------------------------------------------
+
+    def _fold_if_worth(self, view: View) -> None:
+        if not (view.is_scan or view.is_repaired or len(view.deltas) > SEARCH_FOLD_DELTAS):
+            return
+        try:
+            self._fold(view)
+        except OSError:
+            return  # a store that can only be read is searched all the same
+
+    def _fold_quietly(self) -> None:
+        try:
+            self._look(lambda view: None)
+        except (OSError, LocaltrackError):
+            return
+        finally:
+            self._left_over = len(list_names(self.deltas))
+
+    def _fold(self, view: View, timeout_s: float = 0.0) -> None:
+        """Publish a checkpoint of a view, and only then remove the deltas that it contains.
+
+        Raises:
+            OSError: the index can't be written.
+            SegmentError: the checkpoint below is damaged.
+        """
+        settled = view.settled()
+        if not (view.is_scan or view.is_repaired or len(settled) > SEARCH_FOLD_DELTAS):
+            return
+        make_folder(self.store.disk, self.folder)
+        with advisory_lock(self.folder / "lock", timeout_s) as held:
+            if not held:
+                return
+            base = None if view.is_scan else view.base
+            if not self.checkpoints.publish(base, view.changed, tuple(view.watched), view.number):
+                return
+            done = {delta.path for delta in settled}
+            waiting = [delta.path for delta in view.deltas if delta.path not in done]
+            remove_files(done | older_than(self.store.disk, waiting, PENDING_LIMIT_S))
+            self.checkpoints.clean()
+
+    # -- hints -----------------------------------------------------------------------------------------------------
+
+    def _hint_path(self, task_id: str) -> Path | None:
+        sound = task_id and task_id == os.path.basename(task_id) and not task_id.startswith(".") and "\0" not in task_id
+        return self.where / task_id[:2] / task_id if sound and len(task_id) < 200 else None
+
+    def _hint(self, task_id: str, folder: Path) -> None:
+        """Note where a task lies. Only a hint: a failure is nobody's concern."""
+        path = self._hint_path(task_id)
+        if path is None:
+            return
+        content = os.fsencode(os.path.relpath(folder, self.store.root))
+        try:
+            if not path.parent.is_dir():
+                self.store.disk.make_dirs(path.parent)
+            if not self.store.disk.create_small(content, path) and self._read_hint(task_id) != folder:
+                remove_files([path])
+                self.store.disk.create_small(content, path)
+        except OSError:
+            return
+        if len(self._hinted) > 10_000:
+            self._hinted.clear()
+        self._hinted[task_id] = folder
+
+    def _read_hint(self, task_id: str) -> Path | None:
+        path = self._hint_path(task_id)
+        if path is None:
+            return None
+        try:
+            text = os.fsdecode(read_bytes(path, 4096))
+        except OSError:
+            return None
+        parts = text.split(os.sep)
+        sound = parts[0] == "projects" and not {"", ".", ".."} & set(parts) and "\0" not in text
+        return self.store.root / text if sound else None
+
+    def _holds(self, folder: Path, task_id: str) -> bool:
+        """Tell whether a folder holds a task; one that is damaged counts where its name says so."""
+        try:
+            return metadata.read_latest(TaskLayout(folder)).id == task_id
+        except CorruptFileError:
+            return task_id[:8] == folder.name.rpartition("--")[2][:8]
+        except (TaskNotFoundError, OSError):
+            return False
+
+    def _indexed_folder(self, task_id: str) -> Path | None:
+        row = self._look(lambda view: view.packed(task_id))
+        folder = self.store.root / row[1] if row is not None else None
+        return folder if folder is not None and self._holds(folder, task_id) else None
+
+
+def _line(error: Exception) -> str:
+    text = error.message if isinstance(error, LocaltrackError) else str(error)
+    return " ".join(text.split())
