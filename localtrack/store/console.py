@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from localtrack.fs.disk import Disk, list_names, read_bytes
 from localtrack.store.documents import now
 
 SEGMENT_BYTES = 16 << 20
+RETRY_S = 0.5
 STREAMS = {"stdout": "o", "stderr": "e", "report": "l"}
 _RECORD = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3,6}Z) ([oel]) (.*)", re.DOTALL)
 _SEGMENT = re.compile(r"(.+)-(\d+)\.txt")
@@ -57,11 +59,12 @@ class ConsoleLog:
         self._writer = writer
         self._on_trouble = on_trouble
         self._limit = pending_limit_bytes
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._fd = -1
         self._number = 0
         self._bytes = 0
         self._pending = bytearray()
+        self._next_try = 0.0
         self.dropped_bytes = 0
 
     def write(self, stream: str, lines: list[str]) -> None:
@@ -80,6 +83,7 @@ class ConsoleLog:
         """Try to bring waiting text to the disk; True when none waits."""
         with self._lock:
             if self._pending:
+                self._next_try = 0.0
                 self._append(b"")
             return not self._pending
 
@@ -99,7 +103,7 @@ class ConsoleLog:
 
     def forget(self) -> None:
         """In a forked child: let go of the parent's file without touching it."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._fd = -1
         self._pending = bytearray()
 
@@ -109,12 +113,15 @@ class ConsoleLog:
             room = max(0, self._limit - len(self._pending))
             self.dropped_bytes += max(0, len(data) - room)
             self._pending += data[:room]
+            if time.monotonic() < self._next_try:
+                return
             data = bytes(self._pending)
         try:
             if self._fd < 0 or self._bytes >= SEGMENT_BYTES:
                 self._open_next()
             written = os.write(self._fd, data)
         except OSError as error:
+            self._next_try = time.monotonic() + RETRY_S
             if not waiting:
                 self._pending = bytearray(data)
                 self._on_trouble(error)

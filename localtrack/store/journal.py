@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import struct
+import sys
 import threading
 import time
 import zlib
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from localtrack.errors import CorruptFileError
-from localtrack.fs.disk import Disk, read_bytes
+from localtrack.fs.disk import Disk, read_bytes, remove_files
 
 MAGIC = b"LTJRNL01"
 HEADER = struct.Struct("<8sQQQ")
@@ -85,17 +86,19 @@ class ScalarJournal:
         self._writer = writer
         self._on_trouble = on_trouble
         self._pending_limit = pending_limit
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._number = first_number - 1
         self._fd = -1
         self._series_fd = -1
         self._bytes = 0
         self._pending = _Pending()
-        self._closed = False
+        self._last_error: OSError | None = None
         self._retired: list[int] = []
         self.series: dict[tuple[str, str], SeriesState] = {}
         self.points = 0
         self.rolled: list[Path] = []
+        self._ripe: list[Path] = []
+        self._unsynced_names = False
 
     def report(self, title: str, series: str, value: float, iteration: int, time_us: int = 0) -> None:
         """Append one point; when this returns, the point survives the death of the process.
@@ -110,6 +113,8 @@ class ScalarJournal:
         Raises:
             ValueError: a value that is no number, or an iteration that is no 64-bit integer.
         """
+        if value.__class__ is not float:
+            value = _to_float(title, series, value)
         try:
             state = self.series[title, series]
         except (KeyError, TypeError):
@@ -117,7 +122,7 @@ class ScalarJournal:
         try:
             body = BODY.pack(state.number, iteration, time_us or time.time_ns() // 1000, value)
         except struct.error:
-            value, iteration = _to_numbers(title, series, value, iteration)
+            iteration = _to_step(title, series, iteration)
             body = BODY.pack(state.number, iteration, time_us or time.time_ns() // 1000, value)
         try:
             if os.write(self._fd, CHECK.pack(zlib.crc32(body)) + body) != RECORD_BYTES:
@@ -166,47 +171,52 @@ class ScalarJournal:
             try:
                 self._open_next()
                 for title, series, iteration, time_us, value in waiting:
-                    state = self._announce_series(title, series)
-                    body = BODY.pack(state.number, iteration, time_us, value)
-                    if os.write(self._fd, CHECK.pack(zlib.crc32(body)) + body) != RECORD_BYTES:
-                        raise OSError(errno.ENOSPC, "the disk took only a part of a record")
+                    body = BODY.pack(self.series[title, series].number, iteration, time_us, value)
+                    _write_all(self._fd, CHECK.pack(zlib.crc32(body)) + body)
                     done += 1
-            except OSError:
-                self._close_files()
+            except OSError as error:
+                self._last_error = error
+                self._retire()
             self._pending.points = waiting[done:] + self._pending.points
             return not self._pending.points
 
     def sync(self) -> None:
-        """Flush what the kernel holds to the medium; errors are the caller's to report."""
-        fd = self._fd
-        if fd >= 0:
-            os.fsync(fd)
+        """Flush what the kernel holds to the medium, names first; errors are the caller's to report."""
+        fd, series_fd = self._fd, self._series_fd
+        if fd < 0:
+            return
+        if self._unsynced_names:
+            self._unsynced_names = False
+            os.fsync(series_fd)
+            self._disk.sync_dir(self._folder)
+        os.fsync(fd)
 
     def take_rolled(self) -> list[Path]:
-        """Return the finished journals that were not taken yet."""
+        """Return the journals that were finished before the call before this one.
+
+        A thread may still be on its way to the journal that was open a moment ago; what it writes must not come after
+        the journal was folded.
+        """
         with self._lock:
-            rolled, self.rolled = self.rolled, []
-            return rolled
+            ripe, self._ripe, self.rolled = self._ripe, self.rolled, []
+            return ripe
 
     def close(self) -> list[Path]:
         """Close the journal; return every finished journal that was not taken yet."""
         self.drain()
         with self._lock:
-            self._closed = True
-            if self._fd >= 0:
-                self.rolled.append(self._path(self._number))
-            self._close_files()
+            self._retire()
             self._close_retired()
-            rolled, self.rolled = self.rolled, []
+            rolled, self._ripe, self.rolled = self._ripe + self.rolled, [], []
             return rolled
 
     def forget(self) -> None:
         """In a forked child: let go of the parent's files without touching them."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._fd = self._series_fd = -1
         self._retired = []
         self._pending = _Pending()
-        self.rolled = []
+        self.rolled, self._ripe = [], []
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{self._writer}-{number}.journal"
@@ -222,41 +232,44 @@ class ScalarJournal:
                 if self._fd < 0 and not self._pending.points:
                     self._open_next()
                 self._write_series(state)
-            except OSError:
-                self._close_files()
+            except OSError as error:
+                self._last_error = error
+                self._retire()
             self.series[title, series] = state
             return state
 
-    def _announce_series(self, title: str, series: str) -> SeriesState:
-        state = self.series.get((title, series))
-        if state is None:
-            state = self.series[title, series] = SeriesState(len(self.series) + 1, title, series)
-            self._write_series(state)
-        return state
-
     def _write_series(self, state: SeriesState) -> None:
-        line = json.dumps([state.number, state.title, state.series]).encode() + b"\n"
-        if self._series_fd >= 0 and os.write(self._series_fd, line) != len(line):
-            raise OSError(errno.ENOSPC, "the disk took only a part of a line")
+        if self._series_fd >= 0:
+            _write_all(self._series_fd, _series_line(state))
+            self._unsynced_names = True
 
     def _open_next(self) -> None:
         self._close_retired()
         self._disk.make_dirs(self._folder)
         self._number += 1
         path = self._path(self._number)
-        series_fd = self._disk.open_append(path.with_suffix(".series"))
+        opened: list[int] = []
         try:
-            lines = [json.dumps([s.number, s.title, s.series]).encode() + b"\n" for s in self.series.values()]
-            if lines:
-                _write_all(series_fd, b"".join(lines))
-            fd = self._disk.open_append(path)
-            _write_all(fd, HEADER.pack(MAGIC, time.time_ns() // 1000, 0, 0))
+            opened.append(self._disk.open_append(path.with_suffix(".series")))
+            _write_all(opened[0], b"".join(_series_line(state) for state in self.series.values()))
+            opened.append(self._disk.open_append(path))
+            _write_all(opened[1], HEADER.pack(MAGIC, time.time_ns() // 1000, 0, 0))
         except OSError:
-            os.close(series_fd)
+            for fd in opened:
+                os.close(fd)
+            if not isinstance(sys.exc_info()[1], FileExistsError):
+                remove_files([path, path.with_suffix(".series")])
             raise
         self._close_files()
         self._bytes = HEADER.size
-        self._fd, self._series_fd = fd, series_fd
+        self._unsynced_names = True
+        self._series_fd, self._fd = opened
+
+    def _retire(self) -> None:
+        """End the open journal: it is finished, and can be folded."""
+        if self._fd >= 0:
+            self.rolled.append(self._path(self._number))
+        self._close_files()
 
     def _close_files(self) -> None:
         """Let go of the open files; another thread may be in a ``write`` to them, so they are closed one roll later."""
@@ -286,11 +299,7 @@ class ScalarJournal:
         """Keep the point in memory; the journal with the torn tail ends here and the next drain opens another."""
         _, iteration, time_us, value = BODY.unpack(body)
         with self._lock:
-            if self._closed:
-                return
-            if self._fd >= 0:
-                self.rolled.append(self._path(self._number))
-                self._close_files()
+            self._retire()
             first = not self._pending.points
             if len(self._pending.points) >= self._pending_limit:
                 self._pending.dropped += 1
@@ -298,6 +307,7 @@ class ScalarJournal:
             self._pending.points.append((state.title, state.series, iteration, time_us, value))
         if first and error.errno == errno.EBADF:  # no journal was open: the first try is here
             first = not self.drain()
+            error = self._last_error or error
         if first:
             self._on_trouble(error)
 
@@ -324,9 +334,10 @@ def read_journal(path: Path) -> tuple[dict[int, tuple[str, str]], list[Point], i
     points: list[Point] = []
     damaged = trailing = 0
     crc32, view = zlib.crc32, memoryview(data)
-    end = len(data) - (len(data) - HEADER.size) % RECORD_BYTES
+    if (len(data) - HEADER.size) % RECORD_BYTES:
+        return names, *_resynchronised(view, names)
     offset = HEADER.size
-    for check, number, iteration, time_us, value in RECORD.iter_unpack(view[HEADER.size : end]):
+    for check, number, iteration, time_us, value in RECORD.iter_unpack(view[HEADER.size :]):
         if crc32(view[offset + 4 : offset + RECORD_BYTES]) == check and number in names:
             points.append((number, iteration, time_us, value))
             damaged, trailing = damaged + trailing, 0
@@ -334,6 +345,26 @@ def read_journal(path: Path) -> tuple[dict[int, tuple[str, str]], list[Point], i
             trailing += 1
         offset += RECORD_BYTES
     return names, points, damaged
+
+
+def _resynchronised(view: memoryview, names: dict[int, tuple[str, str]]) -> tuple[list[Point], int]:
+    """Read a journal with a torn record in it: on a full disk another thread's record may follow the torn one."""
+    points: list[Point] = []
+    damaged = trailing = 0
+    offset = HEADER.size
+    while offset + RECORD_BYTES <= len(view):
+        for start in range(offset, min(offset + RECORD_BYTES, len(view) - RECORD_BYTES + 1)):
+            record = view[start : start + RECORD_BYTES]
+            check, number, iteration, time_us, value = RECORD.unpack(record)
+            if zlib.crc32(record[4:]) == check and number in names:
+                points.append((number, iteration, time_us, value))
+                damaged, trailing = damaged + trailing + (start > offset), 0
+                offset = start
+                break
+        else:
+            trailing += 1
+        offset += RECORD_BYTES
+    return points, damaged
 
 
 def read_series(path: Path) -> dict[int, tuple[str, str]]:
@@ -361,15 +392,23 @@ def _write_all(fd: int, data: bytes) -> None:
         raise OSError(errno.ENOSPC, "the disk took only a part of the data")
 
 
-def _to_numbers(title: str, series: str, value: Any, iteration: Any) -> tuple[float, int]:
+def _series_line(state: SeriesState) -> bytes:
+    return json.dumps([state.number, state.title, state.series]).encode() + b"\n"
+
+
+def _to_float(title: str, series: str, value: Any) -> float:
+    """Return a foreign number as a float, which also lets go of the tensor that it came from."""
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        return float(value)
+    except (TypeError, ValueError, RuntimeError, ArithmeticError):
         raise ValueError(f"scalar {title!r}/{series!r}: the value must be a number, not {value!r}") from None
+
+
+def _to_step(title: str, series: str, iteration: Any) -> int:
     try:
         step = int(iteration)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         raise ValueError(f"scalar {title!r}/{series!r}: the iteration must be an integer, not {iteration!r}") from None
     if not MIN_INT64 <= step <= MAX_INT64:
         raise ValueError(f"scalar {title!r}/{series!r}: iteration {step} is beyond 64 bits")
-    return number, step
+    return step

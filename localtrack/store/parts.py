@@ -1,7 +1,8 @@
 """Parquet parts: what journals become, readable by any Parquet reader.
 
 One row group for each series of a thousand points or more, the short ones together; sorted by title, series and
-iteration. Values are byte-stream-split, iterations and times delta-packed, names dictionary-coded, all snappy.
+iteration. Values are byte-stream-split, iterations and times delta-packed, names dictionary-coded, all snappy, each page with
+its checksum.
 
 Source: docs/format/v1.md, "scalars/<writer>-<n>.parquet".
 """
@@ -45,14 +46,39 @@ def fold(disk: Disk, journal: Path, *, trusted: bool) -> Path | None:
         CorruptFileError: it is no journal.
     """
     part = journal.with_suffix(".parquet")
-    table = _table_unchecked(journal) if trusted else _table_checked(journal)
-    if table.num_rows:
-        data = write_part(table, [journal.name])
-        temporary = disk.write_tmp(lambda stream: _copy(stream, data))
-        disk.publish_file(temporary, part)
-    if table.num_rows == 0 or part.exists():
+    table = _read_table(journal, trusted=trusted)
+    if table.num_rows == 0:
         remove_files([journal, journal.with_suffix(".series")])
-    return part if table.num_rows else None
+        return None
+    data = write_part(table, [journal.name])
+    for _ in range(2):
+        temporary = disk.write_tmp(lambda stream: _copy(stream, data))
+        if disk.publish_file(temporary, part) or _holds_all(part, table.num_rows):
+            remove_files([journal, journal.with_suffix(".series")])
+            return part
+        remove_files([part])  # torn where there are no hard links, or older than the journal: nobody may read it
+    raise CorruptFileError(f"{part} is in the way of a new part; move it away", path=str(part))
+
+
+def _read_table(journal: Path, *, trusted: bool) -> pa.Table:
+    """Return a journal's points; a trusted one that is damaged all the same is read with its checksums.
+
+    A torn record, which a full disk leaves, shifts all that other threads wrote after it.
+    """
+    if trusted and (journal.stat().st_size - HEADER.size) % RECORD_BYTES == 0:
+        try:
+            return _table_unchecked(journal)
+        except IndexError:  # a point of no series
+            pass
+    return _table_checked(journal)
+
+
+def _holds_all(part: Path, rows: int) -> bool:
+    """Tell whether a part that is there already, from an earlier try, has all points of its journal."""
+    try:
+        return bool(read_part(part, ("value",)).num_rows >= rows)
+    except CorruptFileError:
+        return False
 
 
 def _copy(stream: BinaryIO, data: pa.Buffer) -> None:
@@ -176,6 +202,7 @@ def write_part(table: pa.Table, supersedes: list[str]) -> pa.Buffer:
         },
         write_statistics=["title", "series", "iteration"],
         store_schema=False,
+        write_page_checksum=True,
     ) as writer:
         for start, end in bounds:
             writer.write_table(_own_labels(table.slice(start, end - start)), row_group_size=BATCH_ROWS)
@@ -218,39 +245,50 @@ def read_part(path: Path, columns: tuple[str, ...] = COLUMNS) -> pa.Table:
     """Return a part's columns.
 
     Raises:
-        OSError: it can't be read.
-        CorruptFileError: it is no whole part.
+        FileNotFoundError: it is gone.
+        CorruptFileError: it is no whole part, or can't be read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    data = read_bytes(path)
     try:
-        source = pq.ParquetFile(pa.BufferReader(data), read_dictionary=["title", "series"])
+        data = read_bytes(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _corrupt(path, error.strerror) from None
+    try:
+        source = pq.ParquetFile(
+            pa.BufferReader(data), read_dictionary=["title", "series"], page_checksum_verification=True
+        )
         table = source.read(columns=list(columns))
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
         raise _corrupt(path, error) from None
-    missing = set(columns) - set(table.column_names)
-    if missing:
-        raise _corrupt(path, f"no column {sorted(missing)[0]!r}")
+    for column in columns:
+        _check_column(path, table, column)
     return table
 
 
-def superseded_by(path: Path) -> list[str]:
-    """Return the file names that a part stands for.
-
-    Raises:
-        CorruptFileError: it is no whole part.
-    """
+def _check_column(path: Path, table: pa.Table, name: str) -> None:
+    """Refuse a foreign table: the bytes of its columns are taken as they are."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
+    if name not in table.column_names:
+        raise _corrupt(path, f"no column {name!r}")
+    kind = table.schema.field(name).type
+    expected = {"iteration": pa.int64(), "time": _time_type(), "value": pa.float64()}.get(name)
+    fits = kind == expected if expected else pa.types.is_dictionary(kind) and pa.types.is_string(kind.value_type)
+    if not fits or table[name].null_count:
+        raise _corrupt(path, f"column {name!r} is of type {kind} with {table[name].null_count} nulls")
+
+
+def superseded_by(table: pa.Table) -> list[str]:
+    """Return the names of the journals and parts that a part, as it was read, stands for."""
     try:
-        metadata = pq.read_metadata(str(path)).metadata or {}
-        names: Any = json.loads(metadata.get(SUPERSEDES_KEY, b"[]"))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise _corrupt(path, error) from None
-    return [str(name) for name in names]
+        names: Any = json.loads((table.schema.metadata or {}).get(SUPERSEDES_KEY, b"[]"))
+    except ValueError:
+        return []
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def _corrupt(path: Path, why: object) -> CorruptFileError:

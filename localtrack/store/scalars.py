@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localtrack.errors import CorruptFileError
 from localtrack.fs.disk import list_names
 from localtrack.store.journal import read_journal
-from localtrack.store.parts import read_part
+from localtrack.store.parts import read_part, superseded_by
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,18 +77,21 @@ def read_scalars(folder: Path, title: str | None = None, series: str | None = No
 def _read_once(folder: Path, title: str | None, series: str | None) -> Scalars:
     result = Scalars()
     names = list_names(folder)
-    parts = sorted(name for name in names if name.endswith(".parquet"))
-    folded = {name.removesuffix(".parquet") for name in parts}
-    for name in sorted(name for name in names if name.endswith(".journal")):
-        if name.removesuffix(".journal") not in folded:
-            _add_journal(result, folder / name, title, series)
-    for name in parts:
+    tables: dict[str, pa.Table] = {}
+    superseded: set[str] = set()
+    for name in sorted(name for name in names if name.endswith(".parquet")):
         try:
-            _add_part(result, read_part(folder / name), title, series)
+            tables[name] = read_part(folder / name)
         except CorruptFileError as error:
             result.problems.append(str(error))
-            if name.removesuffix(".parquet") + ".journal" in names:
-                _add_journal(result, folder / name.replace(".parquet", ".journal"), title, series)
+            continue
+        superseded.add(name.removesuffix(".parquet") + ".journal")
+        superseded.update(set(superseded_by(tables[name])) - {name})
+    for name in sorted(name for name in names if name.endswith(".journal") and name not in superseded):
+        _add_journal(result, folder / name, title, series)
+    for name, table in tables.items():
+        if name not in superseded:
+            _add_part(result, table, title, series)
     for points in result.series.values():
         points.sort()
     return result
@@ -96,22 +100,27 @@ def _read_once(folder: Path, title: str | None, series: str | None) -> Scalars:
 def _add_journal(result: Scalars, path: Path, title: str | None, series: str | None) -> None:
     try:
         names, points, damaged = read_journal(path)
+    except FileNotFoundError:
+        raise
     except CorruptFileError as error:
         result.problems.append(str(error))
         return
+    except OSError as error:
+        result.problems.append(f"{path} can't be read ({error.strerror}); the task's other series are shown")
+        return
     if damaged:
         result.problems.append(f"{path}: {damaged} damaged records were left out")
-    wanted = {
-        number: result.of(*name)
-        for number, name in names.items()
-        if title in (None, name[0]) and series in (None, name[1])
-    }
+    wanted = {number: name for number, name in names.items() if title in (None, name[0]) and series in (None, name[1])}
+    targets: dict[int, SeriesPoints] = {}
     for number, iteration, time_us, value in points:
-        target = wanted.get(number)
-        if target is not None:
-            target.iterations.append(iteration)
-            target.times_us.append(time_us)
-            target.values.append(value)
+        target = targets.get(number)
+        if target is None:
+            if number not in wanted:
+                continue
+            target = targets[number] = result.of(*wanted[number])
+        target.iterations.append(iteration)
+        target.times_us.append(time_us)
+        target.values.append(value)
 
 
 def _add_part(result: Scalars, table: pa.Table, title: str | None, series: str | None) -> None:
@@ -169,7 +178,4 @@ def _runs(table: pa.Table) -> list[tuple[int, int, tuple[str, str]]]:
             position += len(chunk)
     ordered = sorted(edges)
     titles, series = table["title"], table["series"]
-    return [
-        (start, end, (titles[start].as_py(), series[start].as_py()))
-        for start, end in zip(ordered, ordered[1:], strict=False)
-    ]
+    return [(start, end, (titles[start].as_py(), series[start].as_py())) for start, end in pairwise(ordered)]
