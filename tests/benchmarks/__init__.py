@@ -1,0 +1,1 @@
+"""Measured figures: reported, never asserted. ``python -m tests.benchmarks`` runs them all."""

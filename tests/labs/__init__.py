@@ -1,0 +1,1 @@
+"""Several real kernels on one machine: what only a second host can show."""
