@@ -1,0 +1,247 @@
+"""Task.init and the ways to find, create and clone tasks."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from localtrack import Task, TaskTypes
+from localtrack.errors import InvalidValueError, TaskNotFoundError, UsageError
+
+Start = Callable[..., Task]
+
+
+def test_same_init_twice_is_the_same_task(start: Start) -> None:
+    """The same call returns the same object, also without names."""
+    task = start()
+    assert start() is task
+    assert Task.init() is task
+    assert Task.current_task() is task
+
+
+def test_other_name_without_close_is_refused(start: Start) -> None:
+    """Another name, project or type needs a close() first; the message names both."""
+    start()
+    for other in ({"name": "m"}, {"project": "q"}, {"task_type": "testing"}):
+        with pytest.raises(UsageError, match=r"close\(\)"):
+            start(**other)
+
+
+def test_several_tasks_one_after_another(start: Start) -> None:
+    """After close() the next task starts, and each has its own values."""
+    ids = []
+    for number in range(3):
+        task = start(name=f"n{number}")
+        task.get_logger().report_scalar("t", "s", number, 0)
+        task.close()
+        assert Task.current_task() is None
+        ids.append(task.id)
+    assert len(set(ids)) == 3
+    for number, task_id in enumerate(ids):
+        found = Task.get_task(task_id=task_id)
+        assert found is not None
+        assert found.get_reported_scalars()["t"]["s"]["y"] == [float(number)]
+        assert found.status == "completed"
+
+
+def test_reuse_moves_the_old_run_to_the_trash(start: Start, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A second run of the same name takes the same id; what the first one left can be restored."""
+    from localtrack.services import tasks
+    from localtrack.services.context import open_context
+
+    first = start()
+    first.get_logger().report_scalar("t", "s", 1.0, 0)
+    first.close()
+    second = start()
+    assert second.id == first.id
+    second.get_logger().report_scalar("t", "s", 2.0, 0)
+    second.close()
+    assert second.get_reported_scalars()["t"]["s"]["y"] == [2.0]
+    restored = tasks.restore(open_context(), first.id[:8])
+    old = Task.get_task(task_id=restored.id)
+    assert old is not None
+    assert old.id != first.id
+    assert old.get_reported_scalars()["t"]["s"]["y"] == [1.0]
+
+
+@pytest.mark.parametrize("keeper", ["artifact", "model", "archived", "published", "off", "agent"])
+def test_no_reuse(start: Start, tmp_path: Path, keeper: str) -> None:
+    """A run with an artifact or a model, archived, published, or not asked for, is left alone."""
+    first = start()
+    if keeper == "artifact":
+        first.upload_artifact("a", {"x": 1})
+    if keeper == "model":
+        (tmp_path / "m.pt").write_bytes(b"weights")
+        first.update_output_model(str(tmp_path / "m.pt"))
+    first.close()
+    if keeper == "archived":
+        first.set_archived(True)
+    if keeper == "published":
+        first.publish()
+    if keeper == "agent":
+        first.set_system_tags([])
+    second = start(reuse_last_task_id=keeper != "off")
+    assert second.id != first.id
+    assert Task.get_task(task_id=first.id) is not None
+
+
+def test_reuse_window(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run older than the window is left alone; the window is a setting."""
+    first = start()
+    first.close()
+    monkeypatch.setenv("LOCALTRACK_REUSE_HOURS", "0")
+    assert start().id != first.id
+
+
+def test_continue_appends(start: Start) -> None:
+    """continue_last_task keeps what is there and goes on after the last iteration."""
+    first = start()
+    first.upload_artifact("a", {"x": 1})
+    for step in range(3):
+        first.get_logger().report_scalar("t", "s", step, step)
+    first.close()
+    second = start(continue_last_task=True)
+    assert second.id == first.id
+    second.get_logger().report_scalar("t", "s", 10.0, 0)
+    second.close()
+    assert second.get_reported_scalars()["t"]["s"] == {"name": "s", "x": [0, 1, 2, 3], "y": [0.0, 1.0, 2.0, 10.0]}
+    assert list(second.artifacts) == ["a"]
+    assert [c["to"] for c in second.status_history] == ["in_progress", "completed", "in_progress", "completed"]
+
+
+def test_continue_with_a_number(start: Start) -> None:
+    """An integer is the offset itself; 0 shifts nothing."""
+    first = start()
+    first.get_logger().report_scalar("t", "s", 1.0, 5)
+    first.close()
+    second = start(continue_last_task=0)
+    second.get_logger().report_scalar("t", "s", 2.0, 6)
+    second.close()
+    assert second.get_reported_scalars()["t"]["s"]["x"] == [5, 6]
+
+
+def test_continue_by_id(start: Start) -> None:
+    """A text continues that task, whatever its name is."""
+    first = start(name="first")
+    first.close()
+    assert start(name="other", continue_last_task=first.id).id == first.id
+
+
+def test_types_and_tags(start: Start) -> None:
+    """Types by member or name, tags kept in order; an unknown type lists the members."""
+    task = start(task_type=TaskTypes.testing, tags=["b", "a b"])
+    assert task.task_type == "testing"
+    assert task.get_tags() == ["b", "a b"]
+    with pytest.raises(InvalidValueError, match="data_processing"):
+        start(name="x", task_type="nonsense")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../etc/passwd",
+        "a/../../b",
+        "x" * 300,
+        "🔥 emoji 中文",
+        "CON",
+        "nul.txt",
+        "a\x00b",
+        "  ",
+        ".",
+        "A:B*C?",
+        "naïve",
+    ],
+)
+def test_any_name_is_data(start: Start, root: Path, name: str) -> None:
+    """Any text is a name, comes back as it was, and never leads outside the store."""
+    before = set(root.parent.rglob("*"))
+    task = start(project=f"proj/{name}", name=name)
+    assert task.name == name
+    new = set(root.parent.rglob("*")) - before
+    assert all(path == root or root in path.parents for path in new)
+    assert all(len(part) <= 60 for path in new for part in path.relative_to(root.parent).parts)
+    task.close()
+    found = Task.get_task(project_name=f"proj/{name}", task_name=name)
+    assert found is not None
+    assert found.id == task.id
+
+
+def test_names_that_differ_by_case(start: Start) -> None:
+    """Two names that one file system takes for the same are two tasks."""
+    upper = start(name="Model")
+    upper.close()
+    lower = start(name="model")
+    lower.close()
+    assert upper.id != lower.id
+    found = Task.get_task(project_name="p", task_name="Model")
+    assert found is not None
+    assert found.id == upper.id
+
+
+def test_get_task(start: Start) -> None:
+    """By id, by prefix, by name: the last modified; none is None; an unknown id is an error that says what to do."""
+    first = start(name="same", reuse_last_task_id=False)
+    first.close()
+    second = start(name="same", reuse_last_task_id=False)
+    second.close()
+    assert Task.get_task(project_name="p", task_name="same") == second
+    first.set_comment("touched")
+    assert Task.get_task(project_name="p", task_name="same") == first
+    assert Task.get_task(task_id=first.id[:10]) == first
+    assert Task.get_task(project_name="p", task_name="sam") is None
+    with pytest.raises(TaskNotFoundError, match="localtrack ls"):
+        Task.get_task(task_id="0" * 32)
+
+
+def test_get_tasks_filters(root: Path) -> None:
+    """Regex on names, exact projects, tag grammar, status, and no limit on the number."""
+    made = [Task.create(project_name="many/sub", task_name=f"run {n}") for n in range(30)]
+    for number, task in enumerate(made):
+        task.set_tags(["even" if number % 2 == 0 else "odd", f"t{number % 3}"])
+        task.set_parameters({"Args/lr": number / 10})
+    assert len(Task.get_tasks(project_name="many/sub")) == 30
+    assert Task.get_tasks(project_name="many") == []
+    assert {t.name for t in Task.get_tasks(task_name=r"run \d$")} == {f"run {n}" for n in range(10)}
+    assert len(Task.get_tasks(tags=["even", "-t0"])) == 10
+    assert len(Task.get_tasks(tags=["__$all", "even", "t1"])) == 5
+    assert Task.query_tasks(task_filter={"status": ["completed"]}) == []
+    rows = Task.query_tasks(
+        project_name="many/sub", additional_return_fields=["name"], task_filter={"order_by": ["-name"]}
+    )
+    assert rows[0]["name"] == "run 9"
+    low = Task.query_tasks(task_filter={"parameters": {"Args/lr": [None, 0.35]}})
+    assert len(low) == 4
+    assert len(Task.get_tasks(task_ids=[made[0].id, made[3].id])) == 2
+
+
+def test_clone(start: Start) -> None:
+    """A clone is a draft named after its source, with its inputs and none of its outputs."""
+    source = start(tags=["x"])
+    source.connect({"lr": 0.1, "layers": [1, 2]})
+    source.connect_configuration({"deep": {"a": (1, 2)}}, name="cfg")
+    source.get_logger().report_scalar("t", "s", 1.0, 1)
+    source.upload_artifact("a", [1])
+    source.close()
+    clone = Task.clone(source)
+    assert (clone.name, clone.status, clone.parent) == ("Clone Of n", "created", source.id)
+    assert clone.get_parameters(cast=True) == source.get_parameters(cast=True)
+    assert clone.get_configuration_object_as_dict("cfg") == {"deep": {"a": (1, 2)}}
+    assert clone.get_tags() == ["x"]
+    assert clone.get_reported_scalars() == {}
+    assert dict(clone.artifacts) == {}
+    assert clone.get_last_scalar_metrics() == {}
+    assert Task.clone(source, name="mine", project="other/place").get_project_name() == "other/place"
+
+
+def test_pickle_of_a_task(task: Task) -> None:
+    """A pickled task comes back as the same one."""
+    assert pickle.loads(pickle.dumps(task)) is task
+
+
+def test_create_needs_a_project(root: Path) -> None:
+    """Without a project and without a running task there is none to take it from."""
+    with pytest.raises(InvalidValueError, match="project_name"):
+        Task.create(task_name="x")
