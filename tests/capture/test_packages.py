@@ -252,6 +252,32 @@ def test_matching_lines_finds_what_the_tree_finds(lines: list[str]) -> None:
     assert tree == matched
 
 
+def test_imports_in_every_block_are_found() -> None:
+    """Functions, classes, branches, loops, handlers and match cases are all looked into."""
+    source = b"""
+try:
+    import a
+except ImportError:
+    import b
+else:
+    import c
+finally:
+    import d
+class K:
+    async def f(self):
+        with x: import e
+        async for y in z:
+            import f
+        while 1: import g
+        match x:
+            case 1: import h
+if x: import i
+elif y: import j
+else: f = lambda: 0; import k
+"""
+    assert sorted(name for _, name in parse_imports(source)) == list("abcdefghijk")
+
+
 def test_the_environment_of_this_test_is_mapped(tmp_path: Path) -> None:
     """On the real modules of this process the right names come out."""
     entry = script(tmp_path, "import numpy as np\nimport sklearn\nfrom PIL import Image\nimport localtrack\n")
