@@ -14,8 +14,10 @@ import os
 import pickle
 import stat
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -124,7 +126,7 @@ def _upload_any(
         for codec in codecs():
             if codec.matches(value):
                 try:
-                    stored = _store(ctx, folder, name, extension or codec.suffix, lambda s, c=codec: c.write(value, s))
+                    stored = _store(ctx, folder, name, extension or codec.suffix, partial(codec.write, value))
                 except UnstorableValueError:
                     continue
                 return _entry(codec.kind, stored, codec.content_type, codec.preview(value)[:PREVIEW_LIMIT])
@@ -258,6 +260,8 @@ def check_file(path: Path, entry: dict[str, Any]) -> None:
 
     digest = hashlib.sha256()
     try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise CorruptFileError(f"artifact file {path} is no regular file; restore it from a copy", path=str(path))
         with open(path, "rb") as stream:
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)
@@ -305,7 +309,7 @@ def extract_archive(path: Path, target: Path, limit_bytes: int = 64 << 30, limit
                 raise CorruptFileError(f"{path} is too large to extract", path=str(path))
             for member in members:
                 _extract_member(archive, member, path, target)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise CorruptFileError(f"{path} is a damaged archive: {error}", path=str(path)) from error
     (target / ".complete").touch()
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from localtrack.errors import IllegalTransitionError, UsageError
+from localtrack.errors import IllegalTransitionError, StoreError, UsageError
+from localtrack.fs.disk import remove_tree
 from localtrack.records.ids import new_sortable_id
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
@@ -50,18 +51,15 @@ def change_status(
         IllegalTransitionError: the life cycle does not allow it; names both states.
     """
     where = folder or tasks.folder_of(ctx, task_id)
-    by = ctx.author
 
     def intent(record: TaskRecord) -> TaskRecord:
         record = admit_loss(ctx, record, where)
         if record.state is target and not values:
             return record
-        changed = record.with_status(
-            target, at=now(), by=f"{by.user}@{by.host}", reason=reason, message=message, force=force
-        )
+        changed = record.with_status(target, at=now(), by=_person(ctx), reason=reason, message=message, force=force)
         return replace(changed, **values)
 
-    return ctx.store.update(where, intent, by, f"status: {target.value}")
+    return ctx.store.update(where, intent, ctx.author, f"status: {target.value}")
 
 
 def admit_loss(ctx: StoreContext, record: TaskRecord, folder: Path) -> TaskRecord:
@@ -77,6 +75,9 @@ def admit_loss(ctx: StoreContext, record: TaskRecord, folder: Path) -> TaskRecor
 
 def reset(ctx: StoreContext, task_id: str, *, force: bool = False, reason: str = "reset") -> tuple[TaskRecord, str]:
     """Make a task a draft again. What the run produced goes to the trash, whole, and can be restored.
+
+    The draft is there before the old folder goes, so that the task can be read at every moment: of two folders with
+    the same id, the one with the higher generation is the task.
 
     Returns:
         The draft, and the name of the trash entry.
@@ -104,18 +105,21 @@ def reset(ctx: StoreContext, task_id: str, *, force: bool = False, reason: str =
     if record.state is Status.QUEUED:
         dequeue(ctx, task_id)
         record = tasks.read(ctx, task_id, folder)
-    entry = ctx.store.trash_task(folder, record, reason, ctx.author.user)
-    old = ctx.store.layout.trash / entry / "task-folder"
     draft = tasks.without_outputs(record).with_status(
         Status.CREATED, at=now(), by=ctx.author.user, reason=reason, force=True
     )
     draft = replace(draft, history=(draft.history[-1],), started="", ended="")
-    _, committed = ctx.store.create_task(
+    new_folder, committed = ctx.store.create_task(
         draft,
         ctx.author,
         number=record.generation + 2,
-        prepare=lambda new: tasks.copy_inputs(ctx.store.disk, old, new),
+        prepare=lambda new: tasks.copy_inputs(ctx.store.disk, folder, new),
     )
+    try:
+        entry = ctx.store.trash_task(folder, record, reason, ctx.author.user)
+    except StoreError:
+        remove_tree(new_folder)
+        raise
     return committed, entry
 
 
@@ -133,9 +137,17 @@ def enqueue(ctx: StoreContext, task_id: str, queue_name: str, *, priority: int =
     if record.state is Status.QUEUED:
         for other in ctx.queues.names():
             ctx.queues.get(other).remove(task_id)
-    changed = change_status(ctx, task_id, Status.QUEUED, message=f"queue {queue_name}", system_tags=tuple(
-        tag for tag in record.system_tags if tag != "development"
-    ), runtime={**record.runtime, "queue": queue_name})  # fmt: skip
+    folder = tasks.folder_of(ctx, task_id)
+
+    def intent(current: TaskRecord) -> TaskRecord:
+        current = admit_loss(ctx, current, folder)
+        queued = current.with_status(Status.QUEUED, at=now(), by=_person(ctx), message=f"queue {queue_name}")
+        if current.state is Status.QUEUED:
+            queued = replace(queued, history=current.history)
+        tags = tuple(tag for tag in current.system_tags if tag != "development")
+        return replace(queued, system_tags=tags, runtime={**current.runtime, "queue": queue_name})
+
+    changed = ctx.store.update(folder, intent, ctx.author, "status: queued")
     queue.enqueue(task_id, priority=priority)
     return changed
 
@@ -153,9 +165,27 @@ def dequeue(ctx: StoreContext, task_id: str) -> TaskRecord:
         )
     for name in ctx.queues.names():
         ctx.queues.get(name).remove(task_id)
-    previous = Status(record.history[-1]["from"]) if record.history else Status.CREATED
-    target = previous if previous in (Status.CREATED, Status.STOPPED) else Status.CREATED
-    return change_status(ctx, task_id, target, reason="dequeued", force=True)
+
+    def intent(current: TaskRecord) -> TaskRecord:
+        if current.state is not Status.QUEUED:
+            raise UsageError(
+                f"task {task_id} became {current.status} meanwhile: there is nothing to take back", task_id=task_id
+            )
+        target = _state_before_queueing(current)
+        return current.with_status(target, at=now(), by=_person(ctx), reason="dequeued", force=True)
+
+    return ctx.store.update(tasks.folder_of(ctx, task_id), intent, ctx.author, "status: dequeued")
+
+
+def _state_before_queueing(record: TaskRecord) -> Status:
+    for change in reversed(record.history):
+        if change.get("to") == Status.QUEUED.value:
+            return Status.STOPPED if change.get("from") == Status.STOPPED.value else Status.CREATED
+    return Status.CREATED
+
+
+def _person(ctx: StoreContext) -> str:
+    return f"{ctx.author.user}@{ctx.author.host}"
 
 
 def request_stop(ctx: StoreContext, task_id: str, message: str = "") -> TaskRecord:

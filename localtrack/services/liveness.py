@@ -47,7 +47,10 @@ def owner_alive(owner: Json) -> bool | None:
         return None  # another container of this machine: its process numbers mean nothing here
     from localtrack.capture.host import is_alive
 
-    return is_alive(int(owner.get("pid", -1)), str(owner.get("start", "")))
+    try:
+        return is_alive(int(owner.get("pid", -1)), str(owner.get("start", "")))
+    except (TypeError, ValueError):
+        return None
 
 
 def effective(record: TaskRecord, folder: Path, lease_s: float, tmp: Path) -> TaskRecord:

@@ -45,7 +45,7 @@ def entries_of(*mappings: Mapping[str, Any], **values: Any) -> dict[str, Entry]:
     return result
 
 
-def sections_of(nested: Mapping[str, Mapping[str, Any]]) -> dict[str, Entry]:
+def sections_of(nested: Mapping[str, Any]) -> dict[str, Entry]:
     """Return stored entries for ``{section: {name: value}}``."""
     result: dict[str, Entry] = {}
     for section, values in nested.items():

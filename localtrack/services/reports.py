@@ -34,13 +34,13 @@ def thinned(points: SeriesPoints, limit: int) -> SeriesPoints:
     count = len(points.values)
     if limit <= 0 or count <= limit:
         return points
-    buckets = max(1, (limit - 2) // 2)
-    keep = {0, count - 1}
+    keep = {count - 1} if limit == 1 else {0, count - 1}
+    buckets = (limit - 2) // 2
     for number in range(buckets):
-        start, end = number * count // buckets, (number + 1) * count // buckets
-        span = range(start, max(end, start + 1))
-        keep.add(min(span, key=points.values.__getitem__))
-        keep.add(max(span, key=points.values.__getitem__))
+        span = range(number * count // buckets, (number + 1) * count // buckets)
+        finite = [index for index in span if points.values[index] == points.values[index]] or list(span)
+        keep.add(min(finite, key=points.values.__getitem__))
+        keep.add(max(finite, key=points.values.__getitem__))
     order = sorted(keep)
     result = SeriesPoints()
     for index in order:

@@ -140,7 +140,7 @@ class ParametersSection(Section):
         record, folder = self._read(), self._where()
         return {name: parameters.configuration_text(folder, record, name) or "" for name in record.configuration}
 
-    def set_user_properties(self, *iterables: Mapping[str, Any] | Iterable[Any], **properties: Any) -> bool:
+    def set_user_properties(self, *iterables: Mapping[str, Any] | Sequence[Any], **properties: Any) -> bool:
         """Add user properties, at any time: keywords, dicts, or lists of ``{"name", "value", ...}``.
 
         Returns:
@@ -148,8 +148,10 @@ class ParametersSection(Section):
         """
         new: dict[str, dict[str, Any]] = {}
         for source in (*iterables, properties):
-            pairs: Iterable[tuple[Any, Any]]
-            pairs = source.items() if isinstance(source, Mapping) else [(item["name"], item) for item in source]
+            if isinstance(source, Mapping):
+                pairs = list(source.items())
+            else:
+                pairs = [(item["name"], item) for item in source]
             for name, value in pairs:
                 nested = isinstance(value, Mapping) and "value" in value
                 body = value["value"] if nested else value
