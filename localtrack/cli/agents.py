@@ -5,11 +5,13 @@ Source: docs/reference/cli.md, "agent".
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
-from localtrack.cli.output import print_json, print_table
+from localtrack.cli.output import print_json, print_table, printable
 from localtrack.cli.shell import AliasGroup, Shell, json_option, note, pass_shell, root_option
 
 DEFAULT_QUEUE = "default"
@@ -18,6 +20,56 @@ DEFAULT_QUEUE = "default"
 @click.group("agent", cls=AliasGroup)
 def agent() -> None:
     """Run queued tasks; list the agents."""
+
+
+@agent.command("start")
+@click.option("--queue", "queues", metavar="NAME", multiple=True, help="Take from this queue; earlier ones first.")
+@click.option("--once", is_flag=True, help="Run one task, then leave.")
+@click.option("--drain", is_flag=True, help="Run all that wait, then leave.")
+@click.option("--poll", "poll_s", metavar="SECONDS", type=click.FloatRange(min=0.05), help="Time between two looks.")
+@click.option("--create-queue", is_flag=True, help="Make queues that are missing.")
+@click.option("--name", default="", help="A name for people; default: this host's.")
+@click.option(
+    "--workdir", type=click.Path(path_type=Path), help="Where checkouts are made; default: your cache folder."
+)
+@click.option("--python", metavar="PATH", help="Interpreter of the tasks; default: this one.")
+@click.option("--keep-workspaces", is_flag=True, help="Keep the checkouts of completed tasks, too.")
+@root_option
+@pass_shell
+def start(
+    shell: Shell,
+    queues: tuple[str, ...],
+    once: bool,
+    drain: bool,
+    poll_s: float | None,
+    create_queue: bool,
+    name: str,
+    workdir: Path | None,
+    python: str | None,
+    keep_workspaces: bool,
+) -> None:
+    """Run queued tasks one after another, in this Python environment, until interrupted.
+
+    How each task ended is recorded in the task; the exit code is 0 whatever that was.
+    """
+    from dataclasses import replace
+
+    from localtrack.agent.loop import Agent, AgentOptions
+
+    ctx = shell.ctx
+    if poll_s is not None:
+        ctx.settings = replace(ctx.settings, poll_interval_s=poll_s)
+    options = AgentOptions(
+        queues=queues or (DEFAULT_QUEUE,),
+        once=once,
+        drain=drain,
+        name=name,
+        workdir=workdir.absolute() if workdir else None,
+        python=python or sys.executable,
+        keep_workspaces=keep_workspaces,
+        create_queues=create_queue,
+    )
+    Agent(ctx, options, say=lambda text: note(printable(text))).run()
 
 
 @agent.command("ls")

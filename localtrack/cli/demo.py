@@ -40,6 +40,7 @@ GIT_SETTINGS = {
     "init.defaultBranch": "main",
     "advice.detachedHead": "false",
 }
+GIT_ENVIRONMENT = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TEMPLATE_DIR": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,8 @@ def _play(stage: Stage) -> None:
     _set_units(stage, UNCOMMITTED_UNITS, LATER_UNITS)
     print(_git(stage, "commit", "--all", "--message", "A larger network").rstrip())
     _step("6", "An agent runs what waits: the recorded commit and diff, in a checkout of its own")
-    _localtrack(stage, "agent", "start", "--queue", QUEUE, "--drain")
+    _localtrack(stage, "agent", "start", "--queue", QUEUE, "--drain", "--workdir", str(stage.folder / "workspaces"))
+    _localtrack(stage, "log", second[:8], "-n", "3")
     _step("7", "Both, side by side")
     _localtrack(stage, "ls", "--project", "demo/digits", "--columns", "id,status,name,Args/lr,accuracy/test,loss/test")
     _localtrack(stage, "diff", first[:8], second[:8])
@@ -157,7 +159,7 @@ def _git(stage: Stage, *arguments: str) -> str:
     done = subprocess.run(
         ["git", *settings, *arguments],
         cwd=stage.project,
-        env={**stage.environment, "GIT_TEMPLATE_DIR": ""},
+        env={**stage.environment, **GIT_ENVIRONMENT},
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,

@@ -5,7 +5,6 @@ Source: docs/reference/cli.md, "ls".
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -45,7 +44,7 @@ Reader = Callable[[Any], Any]
 @click.option("--tag", "tags", multiple=True, help="With this tag; -TAG: without it. May be repeated.")
 @click.option("--status", "statuses", multiple=True, help="In this state. May be repeated.")
 @click.option("--filter", "expression", metavar="EXPR", help="Such as 'params.lr < 0.01 and metrics.loss.min < 0.3'.")
-@click.option("--search", "pattern", metavar="RE", help="A regular expression, found in name or comment.")
+@click.option("--search", "pattern", metavar="RE", help="A regular expression, found in name, comment or id.")
 @click.option("--archived", is_flag=True, help="Archived tasks, too.")
 @click.option("--sort", "key", metavar="COLUMN", default="-updated", show_default=True, help="-COLUMN: descending.")
 @click.option("-n", "--limit", type=click.IntRange(min=0), help="At most so many.")
@@ -73,73 +72,66 @@ def ls(
     """List and search tasks, the last changed first."""
     names = [name.strip() for name in columns.split(",") if name.strip()] if columns else None
     readers = {name: column(name) for name in names or DEFAULT_COLUMNS}
-    tests = _tests(project, tags, statuses, expression, pattern, archived)
-    rows = sorted_rows([row for row in seen_rows(shell.ctx) if all(test(row) for test in tests)], key)[:limit]
+    column(key.lstrip("-"))
+    found = _find(shell.ctx, project, tags, statuses, expression or "", pattern, archived)
+    rows = sorted_rows(found, key)[:limit]
     if as_json or as_lines:
         print_json([row_json(row) for row in rows], lines=as_lines)
     elif as_csv:
         header = names or list(CSV_COLUMNS)
         print_csv(header, ([_csv_cell(column(name)(row)) for name in header] for row in rows))
     elif not rows:
-        note("no task fits" if tests else "no tasks yet")
+        note("no task fits" if shell.ctx.index.ids() else "no tasks yet")
     else:
         _print(rows, readers)
 
 
-def _tests(
+def _find(
+    ctx: StoreContext,
     project: str | None,
     tags: Sequence[str],
     statuses: Sequence[str],
-    expression: str | None,
+    expression: str,
     pattern: str | None,
     archived: bool,
-) -> list[Callable[[Any], bool]]:
-    tests: list[Callable[[Any], bool]] = []
-    if not archived and not (expression and "archived" in expression):
-        tests.append(lambda row: "archived" not in row.system_tags)
-    if project is not None:
-        from localtrack.records.ids import normal_project
+) -> list[Row]:
+    """Return the tasks that fit. What asks for the status is looked at last: only then is a lost run known as failed."""
+    from localtrack.records.filters import Query, parse_expression
+    from localtrack.records.status import parse_status
 
-        wanted = normal_project(project)
-        tests.append(lambda row: row.project == wanted or row.project.startswith(f"{wanted}/") or not wanted)
-    for tag in tags:
-        tests.append(_tag_test(tag))
-    if statuses:
-        from localtrack.records.status import parse_status
-
-        states = {parse_status(status).value for status in statuses}
-        tests.append(lambda row: row.status in states)
-    if pattern is not None:
-        try:
-            found = re.compile(pattern)
-        except re.error as error:
-            raise click.UsageError(f"--search {pattern!r} is no regular expression: {error}") from None
-        tests.append(lambda row: bool(found.search(row.name) or found.search(row.comment)))
-    if expression is not None:
-        from localtrack.records.filters import parse_expression
-
-        tests += [condition.matches for condition in parse_expression(expression)]
-    return tests
+    conditions = parse_expression(expression)
+    late = conditions if "status" in expression else ()
+    query = Query(
+        project=project or None,
+        include_subprojects=True,
+        tags=["__$all", *_split_tags(tags)] if tags else None,
+        task_filter={"search_text": pattern},
+        allow_archived=archived or "archived" in expression,
+        conditions=() if late else conditions,
+    )
+    states = {parse_status(status).value for status in statuses}
+    rows = seen_rows(ctx, ctx.index.search(query))
+    for problem in ctx.index.problems:
+        note(f"localtrack: {problem}")
+    return [row for row in rows if (not states or row.status in states) and all(one.matches(row) for one in late)]
 
 
-def _tag_test(tag: str) -> Callable[[Any], bool]:
-    if tag.startswith("-"):
-        return lambda row: tag[1:] not in row.tags
-    return lambda row: tag in row.tags
+def _split_tags(tags: Sequence[str]) -> list[str]:
+    """Return tags in ClearML's list grammar: ``-TAG`` excludes."""
+    return [part for tag in tags for part in (("__$not", tag[1:]) if tag.startswith("-") else (tag,))]
 
 
-def seen_rows(ctx: StoreContext) -> list[Row]:
-    """Return a row for each task as a reader should see it: one whose process is gone is failed."""
-    rows: list[Row] = []
-    for row in ctx.index.rows():
-        if row.status == "in_progress":
-            from localtrack.services import tasks
+def seen_rows(ctx: StoreContext, rows: list[Row]) -> list[Row]:
+    """Return rows as a reader should see them: a task whose process is gone is failed."""
+    from localtrack.services import tasks
 
-            record = tasks.try_read(ctx, row.id)
-            if record is not None and record.status != row.status:
-                row = replace(row, status=record.status, status_reason=record.status_reason)
-        rows.append(row)
-    return rows
+    seen: list[Row] = []
+    for row in rows:
+        record = tasks.try_read(ctx, row.id) if row.status == "in_progress" else None
+        if record is not None and record.status != row.status:
+            row = replace(row, status=record.status, status_reason=record.status_reason)
+        seen.append(row)
+    return seen
 
 
 def column(name: str) -> Reader:
@@ -228,7 +220,7 @@ def _cell(name: str, value: Any, now_s: float) -> Any:
 def print_summary(shell: Shell) -> None:
     """Print the store in force on one screen: where it is, tasks by status, the newest ones, queues."""
     ctx = shell.ctx
-    rows = seen_rows(ctx)
+    rows = seen_rows(ctx, ctx.index.rows())
     waiting = [f"{printable(name)}: {ctx.queues.get(name).count()} waiting" for name in ctx.queues.names()]
     pairs = [
         ("store", f"{ctx.store.root} (found by {ctx.found_by})"),

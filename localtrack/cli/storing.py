@@ -32,7 +32,6 @@ def init(shell: Shell, path: Path | None, shared: bool, as_json: bool) -> None:
     folder = path.expanduser() if path else Path(shell.root).expanduser() if shell.root else Path(MARKER_FOLDER)
     root = folder.absolute()
     existed = (root / "store.json").exists()
-    outer = _enclosing(root)
     store = Store.open(root) if existed else Store.create(root, shared=shared)
     is_shared = bool(store.manifest.sharing)
     if as_json:
@@ -42,14 +41,8 @@ def init(shell: Shell, path: Path | None, shared: bool, as_json: bool) -> None:
     note(f"{'a store was here already' if existed else 'made a store'}{', shared with its group' * is_shared}")
     if existed and shared and not is_shared:
         note("it is not shared: make a new one with --shared and move the projects there")
-    if outer is not None:
-        note(f"it lies inside another store, {outer}: each keeps its own tasks")
     if root.name != MARKER_FOLDER:
         note(f"use it with `export LOCALTRACK_ROOT={root}`, --root, or `root = ...` in a localtrack.toml")
-
-
-def _enclosing(root: Path) -> Path | None:
-    return next((folder for folder in root.parents if (folder / "store.json").is_file()), None)
 
 
 @click.group("index")
