@@ -152,7 +152,12 @@ class Checkpoints:
         return self.folder / f"checkpoint-{number:08d}"
 
     def publish(
-        self, base: Checkpoint | None, changed: dict[str, Packed | None], watched: tuple[Watched, ...], number: int
+        self,
+        base: Checkpoint | None,
+        changed: dict[str, Packed | None],
+        watched: tuple[Watched, ...],
+        number: int,
+        merge_limit: int | None = None,
     ) -> bool:
         """Publish the checkpoint after ``base``.
 
@@ -161,6 +166,7 @@ class Checkpoints:
             changed: the new row of each changed task; None for one that is gone.
             watched: folders that could not be read.
             number: its number: one more than the highest when ``base`` was read.
+            merge_limit: segments of more rows are left alone, so that the fold stays short; None for no limit.
 
         Returns:
             False when another was faster, or ``base`` has gone meanwhile: nothing has changed then.
@@ -170,7 +176,7 @@ class Checkpoints:
             SegmentError: ``base`` turns out to be damaged.
         """
         fresh = {task_id: (row, _text(row)) for task_id, row in changed.items() if row is not None}
-        kept, merged = _choose(base, changed, len(fresh))
+        kept, merged = _choose(base, changed, len(fresh), merge_limit)
         for part, dead in merged:
             live = [n for n in range(part.segment.count) if n not in dead]
             fresh.update((row[0], (row, text)) for row, text in part.segment.packed(live))
@@ -215,7 +221,7 @@ def _text(row: Packed) -> bytes:
 
 
 def _choose(
-    base: Checkpoint | None, changed: dict[str, Packed | None], fresh: int
+    base: Checkpoint | None, changed: dict[str, Packed | None], fresh: int, merge_limit: int | None
 ) -> tuple[list[tuple[Part, set[int]]], list[tuple[Part, set[int]]]]:
     """Return which segments stay and which are merged into the new one, each with its rows that no longer count."""
     marked = []
@@ -230,7 +236,9 @@ def _choose(
     for part, dead in marked:
         live = part.segment.count - len(dead)
         too_many = len(marked) - len(merged) > MAX_SEGMENTS
-        if live <= MERGE_RATIO * total or too_many or len(dead) > part.segment.count // 2:
+        if merge_limit is not None and live > merge_limit:
+            kept.append((part, dead))
+        elif live <= MERGE_RATIO * total or too_many or len(dead) > part.segment.count // 2:
             total += live
             merged.append((part, dead))
         else:

@@ -36,6 +36,7 @@ SEARCH_FOLD_DELTAS = 64
 COMMIT_FOLD_DELTAS = 200
 COMMIT_LOOK_EVERY = 16
 CHECKED_HITS = 200
+COMMIT_MERGE_ROWS = 2000
 REBUILD_LOCK_S = 30.0
 
 
@@ -142,7 +143,7 @@ class Index:
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
-    def _look(self, use: Callable[[View], _T]) -> _T:
+    def _look(self, use: Callable[[View], _T], merge_limit: int | None = None) -> _T:
         """Run ``use`` on the rows of now; on a damaged index, once more on a scan of the tree."""
         self.problems = []
         deltas = read_deltas(self.deltas)
@@ -153,13 +154,13 @@ class Index:
                     self._read_watched(view)
                     self._read_announced(view)
                     result = use(view)
-                    self._fold_if_worth(view)
+                    self._fold_if_worth(view, merge_limit)
                     return result
         except SegmentError:
             self.problems = []
         view = self._scan()
         result = use(view)
-        self._fold_if_worth(view)
+        self._fold_if_worth(view, merge_limit)
         return result
 
     def _scan(self) -> View:
@@ -280,23 +281,23 @@ class Index:
 
     # -- folding ---------------------------------------------------------------------------------------------------
 
-    def _fold_if_worth(self, view: View) -> None:
+    def _fold_if_worth(self, view: View, merge_limit: int | None) -> None:
         if not (view.is_scan or view.is_repaired or len(view.deltas) > SEARCH_FOLD_DELTAS):
             return
         try:
-            self._fold(view)
+            self._fold(view, merge_limit=merge_limit)
         except OSError:
             return  # a store that can only be read is searched all the same
 
     def _fold_quietly(self) -> None:
         try:
-            self._look(lambda view: None)
+            self._look(lambda view: None, COMMIT_MERGE_ROWS)
         except (OSError, LocaltrackError):
             return
         finally:
             self._left_over = len(list_names(self.deltas))
 
-    def _fold(self, view: View, timeout_s: float = 0.0) -> None:
+    def _fold(self, view: View, *, timeout_s: float = 0.0, merge_limit: int | None = None) -> None:
         """Publish a checkpoint of a view, and only then remove the deltas that it contains.
 
         Raises:
@@ -311,7 +312,7 @@ class Index:
             if not held:
                 return
             base = None if view.is_scan else view.base
-            if not self.checkpoints.publish(base, view.changed, tuple(view.watched), view.number):
+            if not self.checkpoints.publish(base, view.changed, tuple(view.watched), view.number, merge_limit):
                 return
             done = {delta.path for delta in settled}
             waiting = [delta.path for delta in view.deltas if delta.path not in done]

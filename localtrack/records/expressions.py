@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -63,7 +64,9 @@ class _Parser:
         if len(self.text) > LENGTH_LIMIT:
             raise InvalidValueError(f"the filter is longer than {LENGTH_LIMIT} characters", expression=self.text[:80])
         try:
-            return ast.parse(self.text.strip(), mode="eval").body
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a pattern such as '\\d+' is fine here
+                return ast.parse(self.text.strip(), mode="eval").body
         except SyntaxError as error:
             place = error.offset - 1 if error.offset else len(self.text.strip())
             raise self._error(place, error.msg or "this can't be read") from None
@@ -99,6 +102,7 @@ class _Parser:
             return self._call(node)
         one = self._field(node)
         if one is not None:
+            self.fields[one] = None
             return lambda values: bool(values[one])
         raise self._error(node, "this is neither a comparison nor a field")
 
