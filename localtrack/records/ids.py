@@ -20,8 +20,8 @@ WriterId = NewType("WriterId", str)
 SLUG_LIMIT = 40
 PROJECT_PATH_LIMIT = 100
 _ID = re.compile(r"[0-9a-f]{32}")
-_RESERVED = frozenset(
-    ["con", "prn", "aux", "nul", "task", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))]
+RESERVED_NAMES = frozenset(
+    ["con", "prn", "aux", "nul", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))]
 )
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -54,7 +54,7 @@ def slug(name: str, limit: int = SLUG_LIMIT) -> str:
     """
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     text = re.sub(r"[^a-z0-9_]+", "-", ascii_name.lower()).strip("-_")
-    if not text or text in _RESERVED or len(text) > limit:
+    if not text or text in RESERVED_NAMES or text == "task" or len(text) > limit:
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:6]
         text = f"{text[: limit - 7].strip('-_') or 'x'}-{digest}"
     return text

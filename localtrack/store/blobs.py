@@ -19,10 +19,13 @@ from typing import Any, BinaryIO
 
 from localtrack.errors import CorruptFileError, StoreError
 from localtrack.fs.disk import COPY_CHUNK_BYTES, Disk, list_names, read_bytes
-from localtrack.records.ids import new_sortable_id, slug
+from localtrack.records.ids import RESERVED_NAMES, new_sortable_id, slug
+from localtrack.records.values import decode, encode
+from localtrack.store.documents import canonical
 from localtrack.store.layout import content_name, numbered_folder
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._ +=@,()-]+")
+_MARK = b'"$'
 FILE_NAME_LIMIT = 100
 
 
@@ -44,9 +47,10 @@ def safe_file_name(name: str) -> str:
     text = _UNSAFE.sub("_", PurePosixPath(name.replace("\\", "/")).name).strip(" .")
     stem, dot, suffix = text.rpartition(".")
     stem, suffix = (stem, dot + suffix) if dot and len(suffix) <= 20 else (text, "")
-    if slug(stem or "x") != stem.lower().replace(".", "-") and stem.lower() in ("con", "nul", "aux", "prn"):
-        stem = f"{stem}_"
-    return (stem[: FILE_NAME_LIMIT - len(suffix)] or "file") + suffix
+    stem = stem[: FILE_NAME_LIMIT - len(suffix)].strip(" .")
+    if stem.partition(".")[0].lower() in RESERVED_NAMES:
+        stem = f"_{stem}"
+    return (stem or "file") + suffix
 
 
 def put_content(disk: Disk, task_folder: Path, folder: str, stem: str, suffix: str, data: bytes) -> StoredFile:
@@ -57,7 +61,7 @@ def put_content(disk: Disk, task_folder: Path, folder: str, stem: str, suffix: s
     """
     digest = hashlib.sha256(data).hexdigest()
     relative = f"{folder}/{content_name(stem, digest, suffix)}"
-    disk.make_dirs(task_folder / folder)
+    disk.make_dir(task_folder / folder)
     if not disk.publish(data, task_folder / relative):
         raise StoreError(
             f"{task_folder / relative} holds other bytes than its name says; move it away", path=str(task_folder)
@@ -85,7 +89,7 @@ def read_content(task_folder: Path, record: dict[str, Any]) -> bytes:
 
 
 def inside(task_folder: Path, relative: str) -> Path:
-    """Return a path that the metadata names, refusing one that leads out of the task's folder.
+    """Return a path that the metadata names, refusing one that leads out of the task's folder, also by a link.
 
     Raises:
         CorruptFileError: it leads outside.
@@ -96,14 +100,18 @@ def inside(task_folder: Path, relative: str) -> Path:
             f"the metadata of {task_folder} names the file {relative!r}, which is not in the task's folder",
             path=str(task_folder),
         )
-    return task_folder.joinpath(*parts)
+    path = task_folder.joinpath(*parts)
+    if not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(task_folder)):
+        raise CorruptFileError(f"{path} leads out of the task's folder by a link; remove the link", path=str(path))
+    return path
 
 
 def new_upload_folder(disk: Disk, parent: Path, name: str) -> Path:
     """Make and return ``<slug>.<n>`` with the lowest free number; the exclusive creation decides."""
-    disk.make_dirs(parent)
+    disk.make_dir(parent)
     prefix = f"{slug(name)}."
-    taken = [int(n[len(prefix) :]) for n in list_names(parent) if n.startswith(prefix) and n[len(prefix) :].isdigit()]
+    endings = [name[len(prefix) :] for name in list_names(parent) if name.startswith(prefix)]
+    taken = [int(ending) for ending in endings if re.fullmatch(r"[0-9]{1,9}", ending)]
     number = max(taken, default=0) + 1
     while not disk.make_dir_exclusive(numbered_folder(parent, name, number)):
         number += 1
@@ -171,11 +179,19 @@ def put_report(disk: Disk, folder: Path, body: dict[str, Any]) -> str:
     Raises:
         OSError: the disk takes no more.
     """
-    disk.make_dirs(folder)
+    disk.make_dir(folder)
     name = f"{new_sortable_id()}.json"
-    data = json.dumps(body, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    disk.publish(data, folder / name)
+    disk.publish(_report_bytes(body), folder / name)
     return name
+
+
+def _report_bytes(body: dict[str, Any]) -> bytes:
+    """Return a record in strict JSON; the marks for NaN and the like only where they are needed."""
+    try:
+        data = canonical(body)
+    except (TypeError, ValueError):
+        return canonical(encode(body))
+    return canonical(encode(body)) if _MARK in data else data
 
 
 def read_reports(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
@@ -184,7 +200,9 @@ def read_reports(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
     problems: list[str] = []
     for name in _sorted_json(list_names(folder)):
         try:
-            body = json.loads(read_bytes(folder / name))
+            data = read_bytes(folder / name)
+            body = json.loads(data.decode("utf-8", "surrogatepass"))
+            body = decode(body) if _MARK in data else body
             if not isinstance(body, dict):
                 raise ValueError("no object")
         except FileNotFoundError:

@@ -65,6 +65,7 @@ class ConsoleLog:
         self._bytes = 0
         self._pending = bytearray()
         self._next_try = 0.0
+        self._complained = False
         self.dropped_bytes = 0
 
     def write(self, stream: str, lines: list[str]) -> None:
@@ -124,13 +125,16 @@ class ConsoleLog:
             self._next_try = time.monotonic() + RETRY_S
             if not waiting:
                 self._pending = bytearray(data)
+            if not self._complained:
+                self._complained = True
                 self._on_trouble(error)
             return
         self._bytes += written
         self._pending = bytearray(data[written:])
+        self._complained = self._complained and written < len(data)
 
     def _open_next(self) -> None:
-        self._disk.make_dirs(self._folder)
+        self._disk.make_dir(self._folder)
         fd = self._disk.open_append(self._folder / f"{self._writer}-{self._number + 1}.txt")
         if self._fd >= 0:
             os.close(self._fd)
@@ -157,6 +161,8 @@ def _read_segment(path: Path, writer: str) -> list[ConsoleLine]:
         text = read_bytes(path).decode("utf-8", "replace")
     except FileNotFoundError:
         return []
+    except OSError as error:
+        return [ConsoleLine("", "l", f"(localtrack: {path} can't be read: {error.strerror})", writer)]
     lines: list[ConsoleLine] = []
     at = ""
     for raw in text.split("\n"):

@@ -31,6 +31,8 @@ BODY = struct.Struct("<Iqqd")
 CHECK = struct.Struct("<I")
 RECORD = struct.Struct("<IIqqd")
 ROLL_BYTES = 8 << 20
+GRACE_S = 5.0
+_BURIED: list[tuple[float, int]] = []
 MIN_INT64, MAX_INT64 = -(2**63), 2**63 - 1
 
 Point = tuple[int, int, int, float]
@@ -93,7 +95,7 @@ class ScalarJournal:
         self._bytes = 0
         self._pending = _Pending()
         self._last_error: OSError | None = None
-        self._retired: list[int] = []
+        self._is_open = False
         self.series: dict[tuple[str, str], SeriesState] = {}
         self.points = 0
         self.rolled: list[Path] = []
@@ -145,7 +147,7 @@ class ScalarJournal:
     @property
     def fd(self) -> int:
         """Descriptor of the open journal, -1 when none is."""
-        return self._fd
+        return self._fd if self._is_open else -1
 
     @property
     def waiting(self) -> int:
@@ -159,7 +161,7 @@ class ScalarJournal:
 
     def current_path(self) -> Path | None:
         """Return the journal that is open now."""
-        return self._path(self._number) if self._fd >= 0 else None
+        return self._path(self._number) if self._is_open else None
 
     def drain(self) -> bool:
         """Try to bring waiting points to the disk; True when none waits."""
@@ -182,14 +184,19 @@ class ScalarJournal:
 
     def sync(self) -> None:
         """Flush what the kernel holds to the medium, names first; errors are the caller's to report."""
-        fd, series_fd = self._fd, self._series_fd
-        if fd < 0:
-            return
-        if self._unsynced_names:
-            self._unsynced_names = False
-            os.fsync(series_fd)
-            self._disk.sync_dir(self._folder)
-        os.fsync(fd)
+        with self._lock:
+            if not self._is_open:
+                return
+            fds = [os.dup(fd) for fd in (self._series_fd, self._fd)]
+            names_too, self._unsynced_names = self._unsynced_names, False
+        try:
+            if names_too:
+                os.fsync(fds[0])
+                self._disk.sync_dir(self._folder)
+            os.fsync(fds[1])
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     def take_rolled(self) -> list[Path]:
         """Return the journals that were finished before the call before this one.
@@ -206,7 +213,9 @@ class ScalarJournal:
         self.drain()
         with self._lock:
             self._retire()
-            self._close_retired()
+            if self._fd >= 0:
+                _bury(self._fd)
+                self._fd = -1
             rolled, self._ripe, self.rolled = self._ripe + self.rolled, [], []
             return rolled
 
@@ -214,7 +223,7 @@ class ScalarJournal:
         """In a forked child: let go of the parent's files without touching them."""
         self._lock = threading.RLock()
         self._fd = self._series_fd = -1
-        self._retired = []
+        self._is_open = False
         self._pending = _Pending()
         self.rolled, self._ripe = [], []
 
@@ -229,7 +238,7 @@ class ScalarJournal:
                 return state
             state = SeriesState(len(self.series) + 1, title, series)
             try:
-                if self._fd < 0 and not self._pending.points:
+                if not self._is_open and not self._pending.points:
                     self._open_next()
                 self._write_series(state)
             except OSError as error:
@@ -239,13 +248,12 @@ class ScalarJournal:
             return state
 
     def _write_series(self, state: SeriesState) -> None:
-        if self._series_fd >= 0:
+        if self._is_open:
             _write_all(self._series_fd, _series_line(state))
             self._unsynced_names = True
 
     def _open_next(self) -> None:
-        self._close_retired()
-        self._disk.make_dirs(self._folder)
+        self._disk.make_dir(self._folder)
         self._number += 1
         path = self._path(self._number)
         opened: list[int] = []
@@ -254,46 +262,69 @@ class ScalarJournal:
             _write_all(opened[0], b"".join(_series_line(state) for state in self.series.values()))
             opened.append(self._disk.open_append(path))
             _write_all(opened[1], HEADER.pack(MAGIC, time.time_ns() // 1000, 0, 0))
+            self._point_at(opened[1])
         except OSError:
             for fd in opened:
                 os.close(fd)
             if not isinstance(sys.exc_info()[1], FileExistsError):
                 remove_files([path, path.with_suffix(".series")])
             raise
-        self._close_files()
+        self._close_series()
+        self._series_fd = opened[0]
+        self._is_open = True
         self._bytes = HEADER.size
         self._unsynced_names = True
-        self._series_fd, self._fd = opened
+
+    def _point_at(self, fd: int) -> None:
+        """Let the journal's descriptor number stand for another file from now on, and close what it stood for.
+
+        The number stays the same for life: a thread that has read it and not yet written must never find it closed,
+        or worse, given to a file of somebody else.
+        """
+        if self._fd < 0:
+            self._fd = fd
+            return
+        old = os.dup(self._fd)
+        os.dup2(fd, self._fd, inheritable=False)
+        os.close(fd)
+        try:
+            os.close(old)  # NFSv3 reports a full disk only here
+        except OSError as error:
+            self._on_trouble(error)
 
     def _retire(self) -> None:
-        """End the open journal: it is finished, and can be folded."""
-        if self._fd >= 0:
-            self.rolled.append(self._path(self._number))
-        self._close_files()
+        """End the open journal: it is finished, and can be folded. Writes are refused until the next one is open."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        try:
+            self._point_at(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError:
+            return  # no descriptor left: late points still go to the old journal, which is not folded then
+        self.rolled.append(self._path(self._number))
+        self._close_series()
 
-    def _close_files(self) -> None:
-        """Let go of the open files; another thread may be in a ``write`` to them, so they are closed one roll later."""
-        self._retired += [fd for fd in (self._fd, self._series_fd) if fd >= 0]
-        self._fd = self._series_fd = -1
-
-    def _close_retired(self) -> None:
-        retired, self._retired = self._retired, []
-        for fd in retired:
+    def _close_series(self) -> None:
+        if self._series_fd >= 0:
             try:
-                os.close(fd)
+                os.close(self._series_fd)
             except OSError as error:
                 self._on_trouble(error)
+        self._series_fd = -1
 
     def _roll(self) -> None:
         with self._lock:
-            if self._bytes < ROLL_BYTES or self._fd < 0:
+            if self._bytes < ROLL_BYTES or not self._is_open:
                 return
-            self.rolled.append(self._path(self._number))
+            finished = self._path(self._number)
             try:
                 self._open_next()
             except OSError as error:
-                self._close_files()
+                self._last_error = error
+                self._retire()
                 self._on_trouble(error)
+            else:
+                self.rolled.append(finished)
 
     def _fail(self, error: OSError, state: SeriesState, body: bytes) -> None:
         """Keep the point in memory; the journal with the torn tail ends here and the next drain opens another."""
@@ -390,6 +421,14 @@ def _lines(data: bytes) -> Iterator[bytes]:
 def _write_all(fd: int, data: bytes) -> None:
     if os.write(fd, data) != len(data):
         raise OSError(errno.ENOSPC, "the disk took only a part of the data")
+
+
+def _bury(fd: int) -> None:
+    """Close a closed journal's descriptor number a while later, when no thread can be on its way to it any more."""
+    moment = time.monotonic()
+    while _BURIED and _BURIED[0][0] < moment - GRACE_S:
+        os.close(_BURIED.pop(0)[1])
+    _BURIED.append((moment, fd))
 
 
 def _series_line(state: SeriesState) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 from localtrack.records.ids import project_parts, slug, task_folder_name
 
 GENERATION_DIGITS = 6
-_GENERATION = re.compile(r"(\d{6,18})\.json")
+_GENERATION = re.compile(r"([0-9]{6,18})\.json")
 
 
 @dataclass(frozen=True, slots=True)

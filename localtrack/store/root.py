@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from localtrack.errors import CorruptFileError, StoreError, StoreFormatError, TaskNotFoundError
-from localtrack.fs.disk import Disk, Modes, list_names, read_bytes
+from localtrack.fs.disk import Disk, Modes, list_names, read_bytes, remove_files
 from localtrack.records.ids import new_task_id
 from localtrack.records.task import TaskRecord
 from localtrack.store import metadata
-from localtrack.store.documents import now
+from localtrack.store.documents import canonical, now
 from localtrack.store.layout import StoreLayout, TaskLayout
 from localtrack.store.metadata import Author, Intent
 
 FORMAT_MAJOR = 1
 FORMAT_MINOR = 0
 KNOWN_FEATURES: frozenset[str] = frozenset()
+ID_DIGITS = (8, 12, 16, 32)
 SHARED = {"dir_mode": "2770", "file_mode": "660"}
 README_TEXT = (
     "This folder is a localtrack store (format 1): plain JSON, Parquet and files, readable without any program.\n"
@@ -93,10 +94,17 @@ class Store:
         """Make a store at ``root``; one that is there already is opened as it is.
 
         Raises:
-            StoreError: the folder can't be made or written.
+            StoreError: the folder can't be made or written, or lies inside another store.
         """
         manifest = Manifest(new_task_id(), FORMAT_MAJOR, FORMAT_MINOR, (), SHARED if shared else {})
         store = cls(root, manifest)
+        outer = _store_around(root)
+        if outer is not None:
+            raise StoreError(
+                f"{root} lies inside the store {outer}: tasks of one would look like tasks of the other; choose a folder "
+                f"outside, or use {outer} itself",
+                path=str(root),
+            )
         try:
             root.parent.mkdir(parents=True, exist_ok=True)
             for folder in (root, *(root / name for name in ("projects", "index", "queues", "agents", "trash", "tmp"))):
@@ -112,12 +120,20 @@ class Store:
         pending = [self.layout.projects]
         while pending:
             folder = pending.pop()
-            for name in list_names(folder):
+            try:
+                names = list_names(folder)
+            except OSError:
+                continue  # a folder that this user may not read hides its own tasks and no others
+            if "store.json" in names:
+                continue  # another store, put inside this one
+            for name in names:
                 path = folder / name
+                if os.path.islink(path):
+                    continue
                 if "--" in name:
-                    if (path / "task").is_dir():
+                    if os.path.isdir(path / "task"):
                         yield path
-                elif path.is_dir() and not path.is_symlink():
+                elif os.path.isdir(path):
                     pending.append(path)
 
     def find_folder(self, task_id: str) -> Path:
@@ -127,20 +143,26 @@ class Store:
             TaskNotFoundError: no such task; the message says where it may be.
         """
         ending = f"--{task_id[:8]}"
-        for path in self.task_folders():
-            if ending in path.name and self._holds(path, task_id):
-                return path
+        found = [
+            (generation, path)
+            for path in self.task_folders()
+            if ending in path.name and (generation := self._generation_of(path, task_id))
+        ]
+        if found:
+            return max(found)[1]  # two, while a reset puts the new draft beside the old run
         raise TaskNotFoundError(
             f"no task {task_id} in the store {self.root}; `localtrack ls` lists the tasks, "
             "`localtrack restore` what is in the trash",
             task_id=task_id,
         )
 
-    def _holds(self, folder: Path, task_id: str) -> bool:
+    def _generation_of(self, folder: Path, task_id: str) -> int:
+        """Return the newest generation of the task in a folder; 0 when it is another task, or can't be read."""
         try:
-            return metadata.read_latest(TaskLayout(folder)).id == task_id
+            record = metadata.read_latest(TaskLayout(folder))
         except (TaskNotFoundError, CorruptFileError, OSError):
-            return False
+            return 0
+        return record.generation if record.id == task_id else 0
 
     def create_task(
         self,
@@ -177,7 +199,7 @@ class Store:
     def _create_task(
         self, record: TaskRecord, author: Author, number: int, prepare: Callable[[Path], None]
     ) -> tuple[Path, TaskRecord]:
-        for digits in (8, 12, 16, 32):
+        for digits in ID_DIGITS:
             folder = self.layout.task(record.project, record.name, record.id, digits)
             self.disk.make_dirs(folder.parent)
             if self.disk.make_dir_exclusive(folder) or not metadata.generations(TaskLayout(folder)):
@@ -231,21 +253,32 @@ class Store:
             StoreError: the folder can't be moved; nothing has changed then.
         """
         entry = self.layout.trash / f"{folder.name}.{os.urandom(4).hex()}"
-        self.disk.make_dirs(entry)
         note = {
             "schema": "localtrack/trash/1", "id": record.id, "name": record.name, "project": record.project,
             "reason": reason, "by": by, "at": now(), "folder": str(folder.relative_to(self.root)),
             "generation": record.generation,
         }  # fmt: skip
-        self.disk.publish(json.dumps(note, sort_keys=True).encode(), entry / "trash.json")
-        self.announce(record.id, record.generation + 1, folder)
         try:
+            self.disk.make_dirs(entry)
+            self.disk.publish(canonical(note), entry / "trash.json")
+            self.announce(record.id, record.generation + 1, folder)
             moved = self.disk.move(folder, entry / "task-folder")
         except OSError as error:
+            self._drop_entry(entry)
             raise _unwritable(folder, error) from error
         if not moved:
+            self._drop_entry(entry)
             raise StoreError(f"task {record.id} could not be moved to the trash: {folder} is gone", path=str(folder))
         return entry.name
+
+    def _drop_entry(self, entry: Path) -> None:
+        """Remove a trash entry that holds no task (any more); what can't be removed is left to ``gc``."""
+        if not (entry / "task-folder").exists():
+            remove_files([entry / "trash.json"])
+            try:
+                entry.rmdir()
+            except OSError:
+                pass
 
     def trash_entries(self) -> list[dict[str, Any]]:
         """Return the notes of all trash entries, newest first; each with ``entry``, its name."""
@@ -253,7 +286,7 @@ class Store:
         for name in list_names(self.layout.trash):
             try:
                 note = json.loads(read_bytes(self.layout.trash / name / "trash.json", 1 << 20))
-            except (OSError, ValueError):
+            except (OSError, ValueError, RecursionError):
                 continue
             if isinstance(note, dict) and (self.layout.trash / name / "task-folder").is_dir():
                 notes.append({**note, "entry": name})
@@ -278,18 +311,31 @@ class Store:
             pass
         else:
             record = self._rename_entry(source, record, author)
-        folder = self.layout.task(record.project, record.name, record.id)
-        self.disk.make_dirs(folder.parent)
-        self.announce(record.id, record.generation, folder)
-        if not self.disk.move(source, folder):
-            raise StoreError(f"restoring {entry} to {folder} failed: that place is taken", path=str(folder))
-        return folder
+        try:
+            for digits in ID_DIGITS:
+                folder = self.layout.task(record.project, record.name, record.id, digits)
+                self.disk.make_dirs(folder.parent)
+                self.announce(record.id, record.generation, folder)
+                if self.disk.move(source, folder):
+                    self._drop_entry(self.layout.trash / entry)
+                    return folder
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        raise StoreError(f"restoring {entry} to {folder} failed: that place is taken", path=str(folder))
 
     def _rename_entry(self, source: Path, record: TaskRecord, author: Author) -> TaskRecord:
         fresh = replace(record, id=new_task_id(), name=f"{record.name} (restored)")
         return metadata.commit(
             self.disk, TaskLayout(source), lambda _: fresh, author, "restored under a new id", lambda number: None
         )
+
+
+def _store_around(root: Path) -> Path | None:
+    """Return the store in whose folders ``root`` would lie."""
+    for folder in root.absolute().parents:
+        if os.path.isfile(folder / "store.json") and os.path.isdir(folder / "projects"):
+            return folder
+    return None
 
 
 def read_manifest(root: Path) -> Manifest:
@@ -305,11 +351,13 @@ def read_manifest(root: Path) -> Manifest:
         major, minor = int(body["format"]["major"]), int(body["format"]["minor"])
         store_id, sharing = str(body["id"]), dict(body.get("sharing", {}))
         features = tuple(str(name) for name in body.get("required_features", ()))
+        manifest = Manifest(store_id, major, minor, features, sharing)
+        manifest.modes()
     except FileNotFoundError:
         raise StoreError(f"no store at {root}: `localtrack init {root}` makes one", path=str(root)) from None
     except OSError as error:
         raise StoreError(f"reading {path} failed: {error.strerror}; check its permissions", path=str(path)) from error
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise StoreError(
             f"{path} is damaged; put a store.json of format {FORMAT_MAJOR} back (`localtrack init` elsewhere shows one)",
             path=str(path),
@@ -321,7 +369,7 @@ def read_manifest(root: Path) -> Manifest:
             f"the store {root} needs {what}; this localtrack knows format {FORMAT_MAJOR}: install a newer localtrack",
             path=str(root),
         )
-    return Manifest(store_id, major, minor, features, sharing)
+    return manifest
 
 
 def _encode_manifest(manifest: Manifest) -> bytes:
