@@ -84,7 +84,7 @@ def _check_tools() -> None:
 
     if importlib.util.find_spec("sklearn") is None:
         raise UsageError(
-            f"the demo trains with scikit-learn: `{_python_text()} -m pip install scikit-learn`, then again"
+            f"the demo trains with scikit-learn: `{_short(sys.executable)} -m pip install scikit-learn`, then again"
         )
     if shutil.which("git") is None:
         raise CodeUnavailableError(
@@ -92,9 +92,17 @@ def _check_tools() -> None:
         )
 
 
-def _python_text() -> str:
-    short = os.path.relpath(sys.executable)
-    return sys.executable if short.startswith("..") else short
+def _short(path: str) -> str:
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
+
+
+def _program_text() -> str:
+    """Return what the user types to call the command line again: its path where it is not on PATH."""
+    if shutil.which("localtrack") is not None:
+        return "localtrack"
+    beside = Path(sys.executable).with_name("localtrack")
+    return _short(str(beside)) if beside.exists() else f"{_short(sys.executable)} -m localtrack.cli"
 
 
 def _play(stage: Stage) -> None:
@@ -262,14 +270,15 @@ def _say_next(stage: Stage, first: str, second: str) -> None:
     print(f"the clone    {tasks.folder_of(ctx, second)}")
     print(f"the project  {stage.project}")
     heading("What to try next")
-    _say_command(f"export LOCALTRACK_ROOT={stage.store}")
+    program = _program_text()
     for text in (
-        "localtrack",
-        f"localtrack log {second[:8]}",
-        f"localtrack scalars {second[:8]} --title accuracy --csv",
-        "localtrack ls --filter 'params.lr < 0.05'",
-        f"localtrack clone {first[:8]} --set lr=0.3 --set epochs=20",
-        f"localtrack enqueue @last --queue {QUEUE} && localtrack agent start --queue {QUEUE} --drain",
+        f"export LOCALTRACK_ROOT={stage.store}",
+        program,
+        f"{program} log {second[:8]}",
+        f"{program} scalars {second[:8]} --title accuracy --csv",
+        f"{program} ls --filter 'params.lr < 0.05'",
+        f"{program} clone {first[:8]} --set lr=0.3 --set epochs=20",
+        f"{program} enqueue @last --queue {QUEUE} && {program} agent start --queue {QUEUE} --drain",
     ):
         _say_command(text)
     print(

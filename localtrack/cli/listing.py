@@ -83,7 +83,12 @@ def ls(
     elif not rows:
         note("no task fits" if shell.ctx.index.ids() else "no tasks yet")
     else:
-        _print(rows, readers)
+        _print(rows, readers if names else _filled(rows, readers))
+
+
+def _filled(rows: list[Row], readers: dict[str, Reader]) -> dict[str, Reader]:
+    """Leave the column of tags out where no task has any."""
+    return {name: read for name, read in readers.items() if name != "tags" or any(row.tags for row in rows)}
 
 
 def _find(
@@ -232,7 +237,8 @@ def print_summary(shell: Shell) -> None:
     live = [row for row in rows if "archived" not in row.system_tags]
     if live:
         heading("Last changed")
-        _print(sorted_rows(live, "-updated")[:RECENT], {name: column(name) for name in DEFAULT_COLUMNS})
+        newest = sorted_rows(live, "-updated")[:RECENT]
+        _print(newest, _filled(newest, {name: column(name) for name in DEFAULT_COLUMNS}))
     else:
         print("\nNo tasks yet: call Task.init in a script, or see `localtrack demo`.")
     note("`localtrack ls` lists all, `localtrack show @last` the newest, `localtrack --help` all verbs")

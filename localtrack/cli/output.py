@@ -131,12 +131,19 @@ def print_table(
         )
 
 
-def print_pairs(pairs: Iterable[tuple[str, Any]], indent: str = "") -> None:
-    """Print names and values, the values aligned."""
+def print_pairs(pairs: Iterable[tuple[str, Any]], indent: str = "", colours: Mapping[str, str] | None = None) -> None:
+    """Print names and values, the values aligned.
+
+    Args:
+        pairs: names and values, turned into text here.
+        indent: blanks before each line.
+        colours: ANSI colour of the value of a name.
+    """
     rows = [(name, number_text(value)) for name, value in pairs]
     width = max((text_width(name) for name, _ in rows), default=0)
     for name, value in rows:
-        print(f"{indent}{name}{' ' * (width - text_width(name))}  {value}".rstrip())
+        shown = coloured(value, colours[name]) if colours and name in colours else value
+        print(f"{indent}{name}{' ' * (width - text_width(name))}  {shown}".rstrip())
 
 
 def heading(text: str) -> None:
@@ -174,12 +181,11 @@ def _print_aligned(rows: list[list[str]], right: Sequence[int], indent: str) -> 
 
 
 def _print_rich(header: Sequence[str], rows: list[list[str]], right: Sequence[int]) -> None:
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column, name in enumerate(header):
         keep = name in ("id", "status", "entry")
         table.add_column(

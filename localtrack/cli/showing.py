@@ -70,7 +70,7 @@ def _sorted(body: dict[str, Any], field: str) -> list[tuple[str, Any]]:
 def _print_record(record: TaskRecord, folder: Path) -> None:
     title = f"{record.project}/{record.name}" if record.project else record.name
     print(coloured(printable(title), "1"))
-    print_pairs(_identity(record, folder), "  ")
+    print_pairs(_identity(record, folder), "  ", {"status": STATUS_COLOURS.get(record.status, "36")})
     if record.script:
         heading("Code")
         print_pairs(_code(record), "  ")
@@ -99,14 +99,13 @@ def _print_record(record: TaskRecord, folder: Path) -> None:
 
 
 def _identity(record: TaskRecord, folder: Path) -> list[tuple[str, str]]:
-    status = coloured(record.status, STATUS_COLOURS.get(record.status, "36"))
     why = ", ".join(part for part in (record.status_reason, record.status_message) if part)
-    pairs = [("id", record.id), ("status", f"{status} ({printable(why)})" if why else status), ("type", record.type)]
+    pairs = [("id", record.id), ("status", f"{record.status} ({why})" if why else record.status), ("type", record.type)]
     if record.exit.get("code") is not None:
         pairs.append(("exit code", str(record.exit["code"])))
     pairs += [(name, text) for name, text in _times(record) if text]
     pairs += [
-        (name, printable(value))
+        (name, value)
         for name, value in (
             ("user", record.user),
             ("tags", ", ".join(record.tags)),

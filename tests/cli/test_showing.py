@@ -64,6 +64,13 @@ def test_a_failure_says_why(cli, make, ctx):
     assert "failed (exception, ValueError: no\\x1b[2J)" in out
 
 
+def test_a_terminal_gets_the_status_in_colour(cli, make, monkeypatch):
+    """With FORCE_COLOR, the status is coloured, and nothing else in the identity is."""
+    task = make(status=Status.FAILED)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b[31mfailed\x1b[0m" in cli("show", task.id).out
+
+
 def test_ambiguous_and_unknown_references_are_refused(cli, make):
     """A beginning of several ids lists them; an unknown one says what may be given."""
     tasks = [make(f"task {number}") for number in range(17)]
