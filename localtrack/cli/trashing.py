@@ -98,8 +98,9 @@ def _list_trash(shell: Shell, as_json: bool) -> None:
 def gc(shell: Shell, dry_run: bool, days: float, yes: bool, as_json: bool) -> None:
     """Empty the trash for good, and tidy up what dead processes left.
 
-    Also removed are artifact folders that no task names any more and temporary files, both older than a day; journals
-    of dead processes are folded into Parquet, which loses nothing.
+    Also removed are artifact folders that no task names any more and temporary files, both older than a day, the
+    records of queue entries that ended more than a week ago, and dead agents. Journals of dead processes are folded
+    into Parquet, which loses nothing.
     """
     from localtrack.services import collection
 
@@ -111,8 +112,10 @@ def gc(shell: Shell, dry_run: bool, days: float, yes: bool, as_json: bool) -> No
         size = size_text(sum(item.size_bytes for item in doomed))
         confirm(f"Remove {len(doomed)} thing{'s' * (len(doomed) > 1)} ({size}) for good?", yes)
     problems = [] if dry_run else _remove_all(shell, found)
+    records, agents = (0, 0) if dry_run else collection.tidy_queues(shell.ctx)
     if as_json:
-        print_json({"dry_run": dry_run, "items": [_item_json(item) for item in found], "problems": problems})
+        body = {"dry_run": dry_run, "items": [_item_json(item) for item in found], "problems": problems}
+        print_json({**body, "queue_records": records, "agents": agents})
     elif not found:
         note("nothing to tidy up")
     elif not dry_run:

@@ -76,13 +76,47 @@ def remove(ctx: StoreContext, item: Garbage) -> None:
         CorruptFileError: a journal that is none; it stays.
     """
     if item.kind == JOURNAL:
-        from localtrack.store.parts import fold
-
-        fold(ctx.store.disk, item.path, trusted=False)
+        _fold(ctx, item.path)
     elif item.path.is_dir() and not item.path.is_symlink():
         remove_tree(item.path)
     else:
         remove_files([item.path])
+
+
+def _fold(ctx: StoreContext, journal: Path) -> None:
+    """Fold a dead writer's journal, but keep one of which not a single point can be read: it may be mended by hand."""
+    from localtrack.store.journal import HEADER, RECORD_BYTES, read_journal
+    from localtrack.store.parts import fold
+
+    _, points, _ = read_journal(journal)
+    if not points and journal.stat().st_size >= HEADER.size + RECORD_BYTES:
+        raise CorruptFileError(
+            f"none of the points in {journal} can be read (its .series file may be missing); it stays as it is",
+            path=str(journal),
+        )
+    fold(ctx.store.disk, journal, trusted=False)
+
+
+def tidy_queues(ctx: StoreContext) -> tuple[int, int]:
+    """Remove the records of entries that ended more than a week ago, and agents whose process is known to be gone.
+
+    Returns:
+        How many entries' records, and how many agents.
+
+    Raises:
+        OSError: the store can't be written.
+    """
+    from localtrack.queue.agents import Agents
+    from localtrack.queue.lease import LeaseObserver, Verdict
+
+    queues = [ctx.queues.get(name) for name in ctx.queues.names()]
+    records = sum(queue.sweep() for queue in queues)
+    agents = Agents(ctx.store)
+    observer = LeaseObserver(ctx.store.disk, ctx.settings.lease_s, owner_alive)
+    dead = [agent for agent in agents.list(observer, queues) if agent.verdict is Verdict.DEAD and not agent.current]
+    for agent in dead:
+        agents.remove(agent.id, observer)
+    return records, len(dead)
 
 
 def _store_clock(ctx: StoreContext) -> float:
