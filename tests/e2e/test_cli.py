@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 README = Path(__file__).parents[2] / "README.md"
-NO_STORE_IN_MIND = ("LOCALTRACK_ROOT",)
+TUTORIAL = README.parent / "docs" / "tutorial" / "first-run.md"
 
 
-def blocks() -> list[tuple[str, str]]:
-    """Return the README's code blocks: language and text."""
-    return re.findall(r"^```(\w*)\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+def blocks(page: Path = README) -> list[tuple[str, str]]:
+    """Return a page's code blocks: language and text."""
+    return re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -56,6 +56,18 @@ def test_the_readme_works_as_it_stands(shell, tmp_path):
     assert ["Args/lr", "0.2", "0.01"] in compared
     assert any(line[:1] == ["loss/train"] for line in compared)
     assert re.search(r"completed +Clone Of baseline +0\.01 +0\.9", shell(listing))
+
+
+@pytest.mark.timeout(300)
+def test_the_tutorial_s_commands_work_in_their_order(shell, tmp_path):
+    """Each `localtrack` line of the tutorial runs, one after another, on a script's task."""
+    (script,) = [text for language, text in blocks() if language == "python"]
+    (tmp_path / "project" / "train.py").write_text(script)
+    shell("python train.py --lr 0.1")
+    lines = [line for _, text in blocks(TUTORIAL) for line in text.splitlines() if line.startswith("localtrack")]
+    assert len(lines) >= 9
+    outputs = {line: shell(line) for line in lines}
+    assert "0.01" in outputs["localtrack diff @-2 @last"]
 
 
 def test_the_readme_has_the_two_commands_in_one_line_each():
