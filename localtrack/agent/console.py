@@ -52,9 +52,10 @@ class ConsoleRelay:
         Args:
             is_attached: whether the child's own process has registered as a writer of the task.
         """
-        self._is_attached = self._is_attached or is_attached
         while self._read_chunk():
             self._flush()
+        # only now: what was printed before this look may be from before the child attached
+        self._is_attached = self._is_attached or is_attached
         self._flush()
 
     def finish(self, is_attached: bool, *, has_failed: bool) -> None:

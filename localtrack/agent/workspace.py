@@ -162,16 +162,16 @@ def _clone(source: Path, origin: str, commit: str) -> str:
     _empty(source)
     cloned = _git(["clone", "-q", "--no-checkout", "--", origin, str(source)], source.parent)
     if cloned.returncode:
-        return cloned.message
+        return _said(cloned)
     if _git(["cat-file", "-e", f"{commit}^{{commit}}"], source).returncode:
         # on no branch any more (amended, rebased), or the remote only gives what is asked for by its id
         local = [f"--upload-pack={_ANY_COMMIT}"] if Path(origin).is_dir() else []
         fetched = _git(["fetch", "-q", *local, "origin", commit], source)
         if fetched.returncode:
-            return f"it has no commit {commit[:12]}: {fetched.message}"
+            return f"it has no commit {commit[:12]}: {_said(fetched)}"
     checked = _git(["checkout", "-q", "--detach", commit], source)
     if checked.returncode:
-        return checked.message
+        return _said(checked)
     _git(["config", "core.autocrlf", "false"], source)
     return ""
 
@@ -189,7 +189,7 @@ def _unpack_bundle(source: Path, task_folder: Path, record: Mapping[str, Any], c
 def _new_repository(source: Path, task_id: str) -> str:
     answer = _git(["init", "-q", "--template="], source)
     if answer.returncode:
-        raise CodeUnavailableError(f"task {task_id}: git init in {source} failed: {answer.message}", task_id=task_id)
+        raise CodeUnavailableError(f"task {task_id}: git init in {source} failed: {_said(answer)}", task_id=task_id)
     return "the recorded diff alone: the repository had no commit"
 
 
@@ -198,7 +198,7 @@ def _update_submodules(source: Path, notes: list[str]) -> None:
         return
     answer = _git(["submodule", "update", "-q", "--init", "--recursive"], source)
     if answer.returncode:
-        notes.append(f"the submodules could not be fetched: {answer.message}")
+        notes.append(f"the submodules could not be fetched: {_said(answer)}")
 
 
 def _apply_diff(folder: Path, source: Path, task_folder: Path, task_id: str, script: Mapping[str, Any]) -> None:
@@ -219,7 +219,7 @@ def _apply_diff(folder: Path, source: Path, task_folder: Path, task_id: str, scr
     if answer.returncode:
         raise CodeUnavailableError(
             f"the recorded diff of task {task_id} does not apply to commit {_text(script, 'commit')[:12]}: git apply says: "
-            f"{answer.message}. The diff is {inside(task_folder, str(record['file']))}: mend it, or run the script again "
+            f"{_said(answer)}. The diff is {inside(task_folder, str(record['file']))}: mend it, or run the script again "
             "from a clean commit",
             task_id=task_id,
         )
@@ -269,6 +269,11 @@ def _text(script: Mapping[str, Any], key: str) -> str:
 def _empty(source: Path) -> None:
     remove_tree(source)
     source.mkdir(parents=True)
+
+
+def _said(answer: GitOutput) -> str:
+    """Return git's own words in one line."""
+    return "; ".join(line.strip() for line in answer.message.splitlines() if line.strip()) or "git failed"
 
 
 def _git(args: Sequence[str], cwd: Path) -> GitOutput:

@@ -109,6 +109,8 @@ class Waker:
             from watchdog.events import FileSystemEventHandler
             from watchdog.observers import Observer
 
+            # watchdog complains about events that come while it is being stopped; who wants to read that can
+            logging.getLogger("watchdog").addHandler(logging.NullHandler())
             event = self._event
 
             class Handler(FileSystemEventHandler):
