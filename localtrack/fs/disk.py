@@ -70,15 +70,45 @@ def read_bytes(path: Path, limit_bytes: int | None = None) -> bytes:
         finally:
             os.close(fd)
 
-    return retrying(once)
+    try:
+        return retrying(once)
+    except FileNotFoundError:
+        if not is_listed(path):
+            raise
+        return retrying(once)
 
 
 def list_names(path: Path) -> list[str]:
     """Return the names in a folder, in no order; ``[]`` when there is none. A listing is never stale for names."""
+    for _ in range(2):
+        try:
+            return [name for name in retrying(lambda: os.listdir(path)) if not name.startswith(".nfs")]
+        except NotADirectoryError:
+            return []
+        except FileNotFoundError:
+            if not is_listed(path):
+                return []
+    return []
+
+
+def is_listed(path: Path) -> bool:
+    """Tell whether a name is in its folder's listing.
+
+    A host that once looked for a name in vain goes on missing it for half a minute on NFS; listing the folder around
+    it makes the host look again. The folder itself may be missed so, and then the one around that is listed first.
+    """
+    parent = path.parent
+    if parent == path:
+        return False
     try:
-        return [name for name in retrying(lambda: os.listdir(path)) if not name.startswith(".nfs")]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+        return path.name in os.listdir(parent)
+    except FileNotFoundError:
+        try:
+            return is_listed(parent) and path.name in os.listdir(parent)
+        except OSError:
+            return False
+    except OSError:
+        return False
 
 
 class Disk:
@@ -107,6 +137,18 @@ class Disk:
                 raise
             self._mend_mode(path)
 
+    def make_dir(self, path: Path) -> None:
+        """Make one folder in a folder that must be there, so that what was deleted is not brought back in pieces.
+
+        Raises:
+            FileNotFoundError: the folder around it is gone.
+        """
+        try:
+            self._mkdir(path)
+        except FileExistsError:
+            if not path.is_dir():
+                raise
+
     def _mend_mode(self, path: Path) -> None:
         """Set the mode of a folder that was reported as taken, if it is one's own: the reply may have been lost."""
         mode = self.modes.dir_mode
@@ -134,7 +176,7 @@ class Disk:
     def new_tmp_name(self) -> Path:
         """Return a fresh random path under ``tmp``, whose folder exists."""
         if not self.tmp.is_dir():
-            self.make_dirs(self.tmp)
+            self.make_dir(self.tmp)
         return self.tmp / f"{os.getpid()}-{os.urandom(8).hex()}"
 
     def open_new(self, path: Path) -> int:

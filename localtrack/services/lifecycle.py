@@ -116,7 +116,7 @@ def reset(ctx: StoreContext, task_id: str, *, force: bool = False, reason: str =
         prepare=lambda new: tasks.copy_inputs(ctx.store.disk, folder, new),
     )
     try:
-        entry = ctx.store.trash_task(folder, record, reason, ctx.author.user)
+        entry = ctx.store.trash_task(folder, record, reason, ctx.author.user, announce=False)
     except StoreError:
         remove_tree(new_folder)
         raise

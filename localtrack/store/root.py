@@ -131,7 +131,7 @@ class Store:
                 if os.path.islink(path):
                     continue
                 if "--" in name:
-                    if os.path.isdir(path / "task"):
+                    if "task" in list_names(path):  # another host may miss a folder that it does not list
                         yield path
                 elif os.path.isdir(path):
                     pending.append(path)
@@ -199,6 +199,8 @@ class Store:
     def _create_task(
         self, record: TaskRecord, author: Author, number: int, prepare: Callable[[Path], None]
     ) -> tuple[Path, TaskRecord]:
+        if not self.layout.manifest.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.layout.manifest))
         for digits in ID_DIGITS:
             folder = self.layout.task(record.project, record.name, record.id, digits)
             self.disk.make_dirs(folder.parent)
@@ -243,8 +245,15 @@ class Store:
         self.announce(record.id, record.generation, target)
         return target if self.disk.move(folder, target) else folder
 
-    def trash_task(self, folder: Path, record: TaskRecord, reason: str, by: str) -> str:
+    def trash_task(self, folder: Path, record: TaskRecord, reason: str, by: str, *, announce: bool = True) -> str:
         """Move a task's folder to the trash, whole.
+
+        Args:
+            folder: where it lies.
+            record: what it is.
+            reason: why, for people.
+            by: who asked.
+            announce: whether the index is told; not when a newer folder of the same task is there already.
 
         Returns:
             The name of the trash entry, for :meth:`restore_entry`.
@@ -261,7 +270,8 @@ class Store:
         try:
             self.disk.make_dirs(entry)
             self.disk.publish(canonical(note), entry / "trash.json")
-            self.announce(record.id, record.generation + 1, folder)
+            if announce:
+                self.announce(record.id, record.generation + 1, folder)
             moved = self.disk.move(folder, entry / "task-folder")
         except OSError as error:
             self._drop_entry(entry)

@@ -310,3 +310,19 @@ def test_forget_leaves_the_parent_alone(pen: ScalarJournal, tmp_path: Path) -> N
 
 def _refuse(fd: int, data: bytes) -> int:
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_task_that_is_deleted_meanwhile(tmp_path: Path, trouble: Trouble) -> None:
+    """Reports to a task that is gone raise nothing, complain once, and bring back no part of its folder."""
+    task = tmp_path / "task"
+    task.mkdir()
+    pen = ScalarJournal(Disk(tmp_path / "tmp"), task / "scalars", "w", trouble)
+    task.rename(tmp_path / "trash")
+    for step in range(5):
+        pen.report("a", "b", float(step), step)
+
+    assert not task.exists()
+    assert [error.errno for error in trouble.errors] == [errno.ENOENT]
+    (tmp_path / "trash").rename(task)
+    assert pen.drain()
+    assert len(_points(task / "scalars")["a", "b"]) == 5
