@@ -264,7 +264,7 @@ class Logger:
         def store() -> None:
             name = new_sortable_id()
             target = TaskLayout(folder).media / f"{name}{suffix[:16]}"
-            disk.make_dirs(target.parent)
+            disk.make_dir(target.parent)
             if source is not None:
                 stored = put_copy(disk, folder, target, source)
             else:
@@ -285,7 +285,7 @@ class Logger:
             "schema": "localtrack/media/1", "title": str(title), "series": str(series),
             "iteration": self._step(iteration), **body, "at": now(), "writer": writer.id,
         }  # fmt: skip
-        self._task._ctx.store.disk.make_dirs(layout.media)
+        self._task._ctx.store.disk.make_dir(layout.media)
         data = json.dumps(encode(record), sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
         self._task._ctx.store.disk.publish(data, layout.media / name)
 

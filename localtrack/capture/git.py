@@ -1,7 +1,7 @@
 """Describe the git repository a script runs from: where, which commit, what is not committed.
 
 ``git apply --binary`` of the recorded diff in a clean checkout of the recorded commit gives the
-files of the run. GitPython reads root, branch, commit and remote from the files of the repository;
+files of the run. Git is asked for all of it; without a git binary GitPython reads commit, branch and remote;
 git itself is asked only for the diff and for whether the entry script is tracked.
 """
 
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localtrack.capture.bundle import BundleState, bundle_commit, checkout_bundle
-from localtrack.capture.git_command import FIXED_CONFIG, GitCommand, GitOutput, run_git
+from localtrack.capture.git_command import FIXED_CONFIG, MISSING_CODE, GitCommand, GitOutput, run_git
 from localtrack.capture.redaction import storable_text, strip_userinfo
 
 if TYPE_CHECKING:
@@ -186,67 +186,106 @@ def _import_git() -> Any:
 
 
 def _read_head(root: Path, errors: list[str]) -> _Head | None:
-    """Read commit, branch and remote; None, with the reason in ``errors``, from an unusable repository."""
+    """Read commit, branch and remote; None, with the reason in ``errors``, from an unusable repository.
+
+    Git itself is asked, three questions at once: importing GitPython costs 0.15 s in which the script's own thread
+    waits for the interpreter. Where there is no git binary, GitPython reads the files of the repository instead.
+    """
+    questions = (
+        ["rev-parse", "--verify", "-q", "HEAD"],
+        ["symbolic-ref", "-q", "--short", "HEAD"],
+        ["config", "--list", "-z"],
+    )
+    running = [GitCommand(question, root) for question in questions]
+    commit, branch, settings = (command.finish() for command in running)
+    if settings.returncode == MISSING_CODE:
+        return _read_head_from_files(root, errors)
+    if settings.returncode != 0 or b"core.repositoryformatversion" not in settings.stdout:
+        errors.append(f"reading the git repository {root}: {settings.message or 'damaged'}; run `git status` there")
+        return None
+    values = _parse_settings(settings.stdout)
+    name = branch.stdout.decode("utf-8", "surrogateescape").strip()
+    match = _OBJECT_ID.fullmatch(commit.stdout.strip())
+    return _make_head(
+        match[0].decode("ascii") if match else "",
+        name,
+        _choose_remote(values, name),
+        values.get("core.autocrlf", "false"),
+        values.get("extensions.objectformat", "sha1"),
+    )
+
+
+def _parse_settings(output: bytes) -> dict[str, str]:
+    """Return git's settings by name, the last of each, which is the one in force."""
+    values: dict[str, str] = {}
+    for item in output.decode("utf-8", "surrogateescape").split("\0"):
+        name, _, value = item.partition("\n")
+        if name:
+            values[name] = value
+    return values
+
+
+def _make_head(commit: str, branch: str, repository: str, autocrlf: str, object_format: str) -> _Head:
+    # With autocrlf=true every line ending in the tree differs from the commit by the user's own wish. Otherwise
+    # the setting is switched off, so that the bytes of the files survive as they are.
+    settings = () if autocrlf.lower() == "true" else ("core.autocrlf=false",)
+    empty_tree = _EMPTY_TREES.get(object_format.lower(), _EMPTY_TREES["sha1"])
+    return _Head(commit, storable_text(branch), storable_text(repository), empty_tree, settings)
+
+
+def _read_head_from_files(root: Path, errors: list[str]) -> _Head | None:
     try:
         git = _import_git()
         with git.Repo(root, expand_vars=False) as repo:
             branch = _read_branch(repo)
-            commit = _read_commit(repo, root)
+            commit = _read_commit(repo)
             config = repo.config_reader()
-            autocrlf = str(config.get_value("core", "autocrlf", "false")).lower()
-            object_format = str(config.get_value("extensions", "objectformat", "sha1")).lower()
-            repository = _choose_remote(config, branch)
+            values = {
+                f"{kind}.{name[1:-1]}.{option}" if name else f"{kind}.{option}".lower(): str(value)
+                for section in config.sections()
+                for kind, _, name in [section.partition(" ")]
+                for option, value in config.items(section)
+            }
     except Exception as error:  # GitPython raises a wide family on damaged repositories
         errors.append(f"reading the git repository {root}: {type(error).__name__}: {error}; run `git status` there")
         return None
-    # With autocrlf=true every line ending in the tree differs from the commit by the user's own wish. Otherwise
-    # the setting is switched off, so that the bytes of the files survive as they are.
-    settings = () if autocrlf == "true" else ("core.autocrlf=false",)
-    empty_tree = _EMPTY_TREES.get(object_format, _EMPTY_TREES["sha1"])
-    return _Head(commit, storable_text(branch), storable_text(repository), empty_tree, settings)
+    autocrlf, kind = values.get("core.autocrlf", "false"), values.get("extensions.objectformat", "sha1")
+    return _make_head(commit, branch, _choose_remote(values, branch), autocrlf, kind)
 
 
 def _read_branch(repo: Repo) -> str:
     try:
-        path = str(repo.head.reference.path)
+        return str(repo.head.reference.path).removeprefix("refs/heads/")
     except TypeError:  # a detached HEAD
         return ""
-    if path == "refs/heads/.invalid":  # how a reftable repository shows itself to readers of files
-        return run_git(["symbolic-ref", "-q", "--short", "HEAD"], Path(repo.git_dir)).stdout.decode().strip()
-    return path.removeprefix("refs/heads/")
 
 
-def _read_commit(repo: Repo, root: Path) -> str:
+def _read_commit(repo: Repo) -> str:
     """Return the commit id, '' where the branch has no commit yet."""
     try:
         return str(type(repo.head).dereference_recursive(repo, "HEAD"))
     except ValueError:
-        pass
-    # No such ref on disk: no commit yet, or a ref storage or id length that only git itself can read.
-    answer = run_git(["rev-parse", "--verify", "-q", "HEAD"], root)
-    match = _OBJECT_ID.fullmatch(answer.stdout.strip())
-    return match[0].decode("ascii") if match else ""
+        return ""
 
 
-def _choose_remote(config: Any, branch: str) -> str:
+def _choose_remote(settings: Mapping[str, str], branch: str) -> str:
     """Return the URL of the remote that the branch tracks, else of origin, else of the only one."""
-    urls: dict[str, str] = {}
-    for section in config.sections():
-        kind, _, name = section.partition(" ")
-        if kind == "remote" and config.has_option(section, "url"):
-            urls[name.strip('"')] = str(config.get_value(section, "url", ""))
-    tracking = str(config.get_value(f'branch "{branch}"', "remote", "")) if branch else ""
+    urls = {
+        name.removeprefix("remote.").removesuffix(".url"): value
+        for name, value in settings.items()
+        if name.startswith("remote.") and name.endswith(".url")
+    }
+    tracking = settings.get(f"branch.{branch}.remote", "") if branch else ""
     only = next(iter(urls.values())) if len(urls) == 1 else ""
     return strip_userinfo(urls.get(tracking) or urls.get("origin") or only)
 
 
 def _is_still(root: Path, head: _Head) -> bool:
     """Tell whether HEAD still names the commit the diff was taken against."""
-    try:
-        with _import_git().Repo(root, expand_vars=False) as repo:
-            return str(type(repo.head).dereference_recursive(repo, "HEAD")) == head.commit
-    except Exception:  # as when the head was read; what was captured stands
+    answer = run_git(["rev-parse", "--verify", "-q", "HEAD"], root)
+    if answer.returncode == MISSING_CODE:
         return True
+    return answer.stdout.strip().decode("ascii", "replace") == head.commit
 
 
 def _relative_names(root: Path, files: Sequence[Path | None]) -> list[str]:

@@ -55,7 +55,7 @@ _FOREIGN_VARIABLES = frozenset(
 )
 
 _CHUNK_BYTES = 1 << 20
-_MISSING_CODE = 127
+MISSING_CODE = 127
 _STDERR_LIMIT_BYTES = 4096
 
 
@@ -117,7 +117,7 @@ class GitCommand:
         """Read the answer; a command past ``limit_bytes`` or ``timeout_s`` is killed and marked so."""
         process = self._process
         if process is None or process.stdout is None:
-            return GitOutput(_MISSING_CODE, b"", self._failure or "git did not start")
+            return GitOutput(MISSING_CODE, b"", self._failure or "git did not start")
         is_late = threading.Event()
 
         def expire() -> None:

@@ -169,7 +169,7 @@ class Checkpoints:
             merge_limit: segments of more rows are left alone, so that the fold stays short; None for no limit.
 
         Returns:
-            False when another was faster, or ``base`` has gone meanwhile: nothing has changed then.
+            Whether it is the newest one now. If not, another was faster, and no delta may be removed.
 
         Raises:
             OSError: the disk can't be written.
@@ -194,25 +194,29 @@ class Checkpoints:
         if not self.disk.publish(head + data, self._path(number)):
             remove_files([path])
             return False
-        return True
+        # a slow fold may get a number that was used and cleaned away meanwhile: then it counts for nothing
+        return self.numbers()[-1:] == [number]
 
     def clean(self) -> None:
         """Remove old checkpoints, and segments that none of the kept ones names."""
         numbers = self.numbers()
         used, replaced = self._named(numbers[-KEEP:]), self._named(numbers[:-KEEP])
         remove_files([self._path(number) for number in numbers[:-KEEP]])
-        remove_files([self.folder / name for name in replaced - used])
+        if used is None:
+            return  # other folds are at work, and clean up after themselves
+        remove_files([self.folder / name for name in (replaced or set()) - used])
         names = [name for name in list_names(self.folder) if _SEGMENT.fullmatch(name) and name not in used]
         # a segment without a checkpoint may be one that another process is about to publish
         remove_files(older_than(self.disk, [self.folder / name for name in names], ORPHAN_AGE_S))
 
-    def _named(self, numbers: list[int]) -> set[str]:
+    def _named(self, numbers: list[int]) -> set[str] | None:
+        """Return the segments of some checkpoints; None when one of them can't be read."""
         names: set[str] = set()
         for number in numbers:
             try:
                 names |= {name for name, _ in self._read(number)["segments"]}
             except (OSError, SegmentError):
-                continue
+                return None
         return names
 
 

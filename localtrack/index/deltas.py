@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,22 +70,23 @@ def write_delta(disk: Disk, deltas: Path, root: Path, task_id: str, generation: 
 
 
 def make_folder(disk: Disk, folder: Path) -> None:
-    """Make a folder of the index, in place of a file that has taken its name."""
+    """Make a folder of the index, in place of a file that has taken its name; a store that is gone stays gone."""
     for path in (folder.parent, folder):
         try:
             if not stat.S_ISDIR(os.lstat(path).st_mode):
                 os.unlink(path)
         except OSError:
             continue
-    disk.make_dirs(folder)
+    for path in (folder.parent, folder):
+        disk.make_dir(path)
 
 
-def read_deltas(deltas: Path) -> list[Delta]:
-    """Return all announcements, in no order."""
+def read_deltas(deltas: Path, known: Collection[str] = ()) -> list[Delta]:
+    """Return all announcements, in no order, without those whose file names are known already."""
     found = []
     for name in list_names(deltas):
         match = _NAME.fullmatch(name)
-        if match is None:
+        if match is None or name in known:
             continue
         path = deltas / name
         try:

@@ -37,6 +37,8 @@ COMMIT_FOLD_DELTAS = 200
 COMMIT_LOOK_EVERY = 16
 CHECKED_HITS = 200
 COMMIT_MERGE_ROWS = 2000
+MOVES_FOLLOWED = 3
+SCANS = 3
 REBUILD_LOCK_S = 30.0
 
 
@@ -158,7 +160,10 @@ class Index:
                     return result
         except SegmentError:
             self.problems = []
-        view = self._scan()
+        for _ in range(SCANS):
+            view = self._scan()
+            if self.checkpoints.numbers()[-1:] in ([], [view.number - 1]):
+                break  # else others have folded away deltas of moves that the scan may have missed
         result = use(view)
         self._fold_if_worth(view, merge_limit)
         return result
@@ -221,12 +226,34 @@ class Index:
         announced: dict[str, list[Delta]] = {}
         for delta in view.deltas:
             announced.setdefault(delta.task_id, []).append(delta)
+        missing = []
         for task_id, deltas in announced.items():
             row = view.packed(task_id)
-            if row is None or not all(delta.is_settled(row[2], row[1]) for delta in deltas):
-                self._read_again(view, task_id, deltas, row)
+            settled = row is not None and all(delta.is_settled(row[2], row[1]) for delta in deltas)
+            if not settled and not self._read_again(view, task_id, deltas, row):
+                missing.append(task_id)
+        for _ in range(MOVES_FOLLOWED):
+            missing = self._follow_moves(view, announced, missing)
 
-    def _read_again(self, view: View, task_id: str, deltas: list[Delta], row: Packed | None) -> None:
+    def _follow_moves(self, view: View, announced: dict[str, list[Delta]], missing: list[str]) -> list[str]:
+        """Look once more for tasks that were not where they were announced: they may have moved since.
+
+        Returns:
+            Those that are still missing although a place was announced that had not been looked at.
+        """
+        if not missing:
+            return []
+        fresh = read_deltas(self.deltas, {delta.path.name for delta in view.deltas})
+        view.deltas += fresh
+        for delta in fresh:
+            announced.setdefault(delta.task_id, []).append(delta)
+        news = {delta.task_id for delta in fresh}
+        hints = {task_id: self._read_hint(task_id) for task_id in missing}
+        again = [t for t in missing if t in news or ((hint := hints[t]) is not None and hint.is_dir())]
+        return [t for t in again if not self._read_again(view, t, announced[t], view.packed(t))]
+
+    def _read_again(self, view: View, task_id: str, deltas: list[Delta], row: Packed | None) -> bool:
+        """Read a task from where it may be; return whether it was found, or is there and can't be read."""
         deltas = sorted(deltas, key=lambda delta: -delta.generation)
         folders = [delta.folder for delta in deltas if delta.folder] + ([row[1]] if row is not None else [])
         hint = self._read_hint(task_id)
@@ -239,9 +266,10 @@ class Index:
                 found = self._read_anywhere(task_id)
         except (CorruptFileError, OSError) as error:
             self.problems.append(_line(error))
-            return
+            return True
         if found is not None or row is not None:
             view.changed[task_id] = found
+        return found is not None
 
     def _read_anywhere(self, task_id: str) -> Packed | None:
         try:
@@ -270,14 +298,19 @@ class Index:
         return not numbers or numbers[-1] != row.generation
 
     def _repair(self, view: View, row: Row) -> None:
-        deltas = [delta for delta in read_deltas(self.deltas) if delta.task_id == row.id]
-        packed = view.packed(row.id)
-        self._read_again(view, row.id, deltas, packed)
-        if view.packed(row.id) is None:
+        """Read a task again that is not what its row says, wherever it is now."""
+        for _ in range(MOVES_FOLLOWED):
+            deltas = [delta for delta in read_deltas(self.deltas) if delta.task_id == row.id]
+            if self._read_again(view, row.id, deltas, view.packed(row.id)):
+                return
             try:
-                view.changed[row.id] = self._read_anywhere(row.id)
+                found = self._read_anywhere(row.id)
             except (CorruptFileError, OSError) as error:
                 self.problems.append(_line(error))
+                return
+            if found is not None:
+                view.changed[row.id] = found
+                return
 
     # -- folding ---------------------------------------------------------------------------------------------------
 
@@ -333,7 +366,8 @@ class Index:
         content = os.fsencode(os.path.relpath(folder, self.store.root))
         try:
             if not path.parent.is_dir():
-                self.store.disk.make_dirs(path.parent)
+                for parent in (self.where, path.parent):
+                    self.store.disk.make_dir(parent)
             if not self.store.disk.create_small(content, path) and self._read_hint(task_id) != folder:
                 remove_files([path])
                 self.store.disk.create_small(content, path)

@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from localtrack.errors import LocaltrackError
 from localtrack.records.parameters import entry
 from localtrack.records.task import Json, TaskRecord
-from localtrack.services import code, parameters, tasks
+from localtrack.services import code, parameters
 from localtrack.services.context import StoreContext
+
+if TYPE_CHECKING:
+    from localtrack.capture.packages import PackageState
+
+Commit = Callable[[Callable[[TaskRecord], TaskRecord], str], object]
 
 ENVIRONMENT_SECTION = "Environment"
 
@@ -24,14 +30,14 @@ class Captures:
 
     Args:
         ctx: the store.
-        task_id: the task.
-        folder: its folder.
+        folder: the task's folder.
+        commit: takes a change of the task and its label.
         remote: an agent runs it: its code is recorded already and stays.
     """
 
-    def __init__(self, ctx: StoreContext, task_id: str, folder: Path, *, remote: bool) -> None:
+    def __init__(self, ctx: StoreContext, folder: Path, commit: Commit, *, remote: bool) -> None:
         self._ctx = ctx
-        self._task_id = task_id
+        self._keep = commit
         self._folder = folder
         self._remote = remote
         self._argv = list(sys.argv)
@@ -62,7 +68,7 @@ class Captures:
             return
         errors: list[str] = []
         try:
-            fields = self._packages(errors)
+            fields = code.store_packages(self._ctx, self._folder, self._find_packages(errors))
         except Exception as error:  # the capture border
             fields, errors = {}, [f"packages: {type(error).__name__}: {error}"]
         self._commit(fields, {}, {}, errors)
@@ -73,25 +79,32 @@ class Captures:
 
         self._entry = find_entry_script(self._main, self._argv, self._cwd)
         start = self._entry.parent if self._entry is not None else self._cwd
+        root = find_root(start)
+        self._roots = [root or start]
+        packages = self._find_packages(errors)
         git = None
-        if find_root(start) is not None:
-            git = capture_git(start, diff_limit_bytes=self._ctx.settings.diff_limit_bytes, entry_script=self._entry)
+        if root is not None:
+            git = capture_git(
+                start,
+                diff_limit_bytes=self._ctx.settings.diff_limit_bytes,
+                entry_script=self._entry,
+                local_files=[Path(name) for name in packages.local_files],
+            )
             errors += git.errors
         script = capture_script(self._main, self._argv, self._cwd, git)
         errors += script.errors
         fields = code.store_script(self._ctx, self._folder, git, script)
-        self._roots = [Path(str(git.root))] if git and git.root else [start]
         if git and self._ctx.settings.bundle:
             fields["bundle"] = code.store_bundle(self._ctx, self._folder, git)
-        return {**fields, **self._packages(errors)}
+        return {**fields, **code.store_packages(self._ctx, self._folder, packages)}
 
-    def _packages(self, errors: list[str]) -> Json:
+    def _find_packages(self, errors: list[str]) -> PackageState:
         from localtrack.capture.packages import capture_packages
 
         self._modules_seen = len(sys.modules)
         packages = capture_packages(self._entry, self._roots, dict(sys.modules))
         errors += packages.errors
-        return code.store_packages(self._ctx, self._folder, packages)
+        return packages
 
     def _machine(self, errors: list[str]) -> Json:
         from localtrack.capture.host import capture_host
@@ -116,7 +129,4 @@ class Captures:
             entries = {f"{ENVIRONMENT_SECTION}/{name}": entry(value) for name, value in environment.items()}
             return parameters.merged(result, entries) if entries else result
 
-        try:
-            tasks.edit(self._ctx, self._task_id, change, "captured", folder=self._folder, checked=False)
-        except (LocaltrackError, OSError):
-            return  # the writer meets the same disk and says so
+        self._keep(change, "captured")

@@ -16,9 +16,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from localtrack.config import TASK_VARIABLE
-from localtrack.errors import LocaltrackError
+from localtrack.errors import StoreError
 from localtrack.records.status import Status
 from localtrack.records.task import Json, TaskRecord
+from localtrack.runtime.edits import PatientEdits
 from localtrack.runtime.exits import ExitWatch, Outcome, SignalWatch, main_frame
 from localtrack.runtime.tee import ConsoleTee
 from localtrack.runtime.writer import TaskWriter
@@ -77,6 +78,7 @@ class Session:
         self.pid = os.getpid()
         self.record_at_start = record
         self.writer = TaskWriter(ctx, record.id, folder, role)
+        self.edits = PatientEdits(self.writer, record)
         self.closed = False
         self.facade: object = None  # the doors keep their object here, so that a run has one
         self.on_close: list[Callable[[], None]] = []
@@ -121,6 +123,7 @@ class Session:
 
             self.writer.on_tick.append(ResourceMonitor(self.writer).tick)
         self._start_captures()
+        self.writer.on_tick.append(self.edits.retry)
         self.writer.start()
 
     def _install_tee(self) -> None:
@@ -147,16 +150,17 @@ class Session:
     def _start_captures(self) -> None:
         from localtrack.runtime.captures import Captures
 
-        captures = Captures(self.ctx, self.task_id, self.folder, remote=self.options.remote)
+        def commit(change: Callable[[TaskRecord], TaskRecord], label: str) -> object:
+            return self.update(change, label, checked=False)
+
+        captures = Captures(self.ctx, self.folder, commit, remote=self.options.remote)
         self._capture = threading.Thread(target=captures.run, name="localtrack-capture", daemon=True)
         self._capture.start()
         self.on_close.append(captures.finish)
 
     def update(self, change: Callable[[TaskRecord], TaskRecord], label: str, *, checked: bool = True) -> TaskRecord:
-        """Commit a change that this run's own process makes."""
-        return tasks.edit(
-            self.ctx, self.task_id, change, label, by_owner=True, folder=self.writer.folder, checked=checked
-        )
+        """Commit a change that this run's own process makes; one that the disk refuses waits."""
+        return self.edits.commit(change, label, checked=checked)
 
     def close(self, outcome: Outcome | None = None, *, exiting: bool = False) -> None:
         """End the run: wait for the captures, bounded; write all that waits; commit the final state.
@@ -185,17 +189,18 @@ class Session:
         if not exiting:
             atexit.unregister(self._at_exit)
         journals = self.writer.close()
-        self._guarded(lambda: self._finish_files(journals))
+        self._guarded(lambda: self._finish_files())
+        self._guarded(self.edits.retry)
         self._guarded(lambda: self._commit_end(outcome or Outcome("completed", 0)))
+        self._guarded(self.writer.drop_ballast)
         self._guarded(lambda: self.writer.fold(journals, trusted=True))
 
-    def _finish_files(self, journals: list[Path]) -> None:
-        """Fold what other processes of this task left behind, and take their values into the task's last metrics."""
+    def _finish_files(self) -> None:
+        """Take the values that other processes of this task reported into the task's last metrics."""
         if self.role != OWNER:
             return
         from localtrack.fs.disk import list_names
 
-        mine = {path.name for path in journals}
         others = [n for n in list_names(self.writer.layout.scalars) if not n.startswith(self.writer.id)]
         if not others:
             return
@@ -214,7 +219,6 @@ class Session:
             return replace(record, last_metrics=metrics)
 
         self._final["merge"] = merge
-        del mine
 
     def _commit_end(self, outcome: Outcome) -> None:
         merge: Callable[[TaskRecord], TaskRecord] = self._final.pop("merge", lambda record: record)
@@ -239,7 +243,11 @@ class Session:
             how = {"code": outcome.code, "signal": outcome.signal, "failure_class": outcome.failure_class}
             return replace(ended, exit=how, progress=100.0 if outcome.status == "completed" else record.progress)
 
-        self.ctx.store.update(self.writer.folder, intent, by, f"end: {outcome.status}")
+        try:
+            self.ctx.store.update(self.writer.folder, intent, by, f"end: {outcome.status}")
+        except StoreError:
+            self.writer.drop_ballast()  # room for the one record that must not be missing
+            self.ctx.store.update(self.writer.folder, intent, by, f"end: {outcome.status}")
 
     def _guarded(self, action: Callable[[], object]) -> None:
         """Run one step of the end; what fails is said, and the others run all the same."""

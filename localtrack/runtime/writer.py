@@ -5,6 +5,7 @@ Source: docs/format/v1.md, "writers/<writer>/"; ClearML's reporter, of which onl
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -29,6 +30,7 @@ from localtrack.store.journal import ScalarJournal, SeriesState
 from localtrack.store.layout import TaskLayout
 
 TICK_S = 1.0
+BALLAST_BYTES = 64 << 10
 REQUEST_TICKS = 2
 CLAIM_VARIABLE = "LOCALTRACK_CLAIM"
 
@@ -57,7 +59,7 @@ class TaskWriter:
             disk, self.layout.scalars, self.id, self.on_trouble, pending_limit=settings.pending_points
         )
         self.console = ConsoleLog(disk, self.layout.console, self.id, self.on_trouble)
-        self.on_tick: list[Callable[[], None]] = []
+        self.on_tick: list[Callable[[], object]] = []
         self.on_request: Callable[[Json], None] = lambda request: None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -98,6 +100,17 @@ class TaskWriter:
         self._thread = threading.Thread(target=self._run, name="localtrack-writer", daemon=True)
         self._thread.start()
 
+    def drop_ballast(self) -> None:
+        """Give the room back that was held for the last records."""
+        (self.layout.writers / self.id / "ballast").unlink(missing_ok=True)
+
+    def _take_ballast(self) -> None:
+        fd = self.ctx.store.disk.open_new(self.layout.writers / self.id / "ballast")
+        try:
+            os.write(fd, os.urandom(BALLAST_BYTES))  # random, so that no file system compresses it away
+        finally:
+            os.close(fd)
+
     def report_scalar(self, title: str, series: str, value: float, iteration: int) -> None:
         """Append one point; see :meth:`ScalarJournal.report`."""
         self.scalars.report(title, series, value, iteration)
@@ -135,6 +148,9 @@ class TaskWriter:
 
     def on_trouble(self, error: OSError) -> None:
         """Say once that the disk takes no writes; the reports wait in memory meanwhile."""
+        if error.errno == errno.ENOENT and not self.folder.is_dir():
+            self.say_gone()
+            return
         self.say_once(
             f"writing-{error.errno}",
             f"writing to {error.filename or self.folder} failed: {error.strerror}. The script goes on; reports are kept "
@@ -143,7 +159,7 @@ class TaskWriter:
 
     def say_once(self, key: str, text: str) -> None:
         """Print one line to the process's own stderr, the first time only."""
-        if key in self._said:
+        if key in self._said or "gone" in self._said:
             return
         self._said.add(key)
         stream = sys.__stderr__
@@ -196,6 +212,11 @@ class TaskWriter:
         ticks = 0
         settings = self.ctx.settings
         last_sync = last_beat = last_metrics = time.monotonic()
+        if self.role == "owner" and not self._stop.wait(TICK_S):
+            try:
+                self._take_ballast()
+            except OSError as error:
+                self.on_trouble(error)
         while not self._stop.wait(TICK_S):
             if os.getpid() != self.pid:
                 return
@@ -240,11 +261,15 @@ class TaskWriter:
             try:
                 self.folder = self.ctx.index.locate(self.task_id)
             except LocaltrackError:
-                self.say_once(
-                    "gone",
-                    f"task {self.task_id} is gone from the store: {self.folder} was deleted or moved away. The script "
-                    "goes on; what it reports from now on is not kept. `localtrack restore` lists the trash.",
-                )
+                self.say_gone()
+
+    def say_gone(self) -> None:
+        """Say once that the task was taken away while it runs."""
+        self.say_once(
+            "gone",
+            f"the task is gone from the store: {self.folder} was deleted or moved away. The script goes on; "
+            "what it reports from now on is not kept. `localtrack restore` lists the trash.",
+        )
 
     def _send_metrics(self) -> None:
         count = sum(state.count for state in list(self.scalars.series.values()))

@@ -346,12 +346,14 @@ def find(record: TaskRecord, name: str) -> dict[str, Any]:
         ) from None
 
 
+def with_entry(record: TaskRecord, entry: dict[str, Any]) -> TaskRecord:
+    """Return the record with a stored artifact in it; the same name again replaces the entry."""
+    return replace(record, artifacts={**record.artifacts, entry["name"]: entry})
+
+
 def commit(ctx: StoreContext, task_id: str, folder: Path, entry: dict[str, Any]) -> TaskRecord:
-    """Make a stored artifact part of its task; the same name again replaces the entry."""
-
-    def change(record: TaskRecord) -> TaskRecord:
-        return replace(record, artifacts={**record.artifacts, entry["name"]: entry})
-
+    """Make a stored artifact part of its task."""
+    change = partial(with_entry, entry=entry)
     return tasks.edit(ctx, task_id, change, f"artifact: {entry['name']}", folder=folder, checked=False)
 
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from localtrack.api.task.handle import Section
+from localtrack.errors import TaskNotFoundError
 from localtrack.records.task import Json
 from localtrack.services import artifacts
 from localtrack.store.documents import seconds
@@ -160,25 +162,30 @@ class ArtifactsSection(Section):
             sort_keys: kept for ClearML's signature; the order of a dict is kept.
 
         Returns:
-            True.
+            True; False when this process runs the task and the disk takes no more, which is said once.
 
         Raises:
             InvalidValueError: the object can't be stored.
-            OSError: the disk takes no more.
+            OSError: the disk takes no more, for a task that another process ran.
         """
-        folder = self._where()
-        entry = artifacts.upload(
-            self._ctx,
-            folder,
-            name,
-            artifact_object,
-            metadata=dict(metadata or {}),
-            preview=preview,
-            auto_pickle=auto_pickle is not False,
-            extension=extension_name,
-            serialize=serialization_function,
-        )
-        artifacts.commit(self._ctx, self._id, folder, entry)
+        try:
+            entry = artifacts.upload(
+                self._ctx,
+                self._where(),
+                name,
+                artifact_object,
+                metadata=dict(metadata or {}),
+                preview=preview,
+                auto_pickle=auto_pickle is not False,
+                extension=extension_name,
+                serialize=serialization_function,
+            )
+        except (OSError, TaskNotFoundError) as error:
+            if self._session is None or not self._owned:
+                raise
+            self._session.writer.say_once(f"artifact-{name}", f"artifact {name!r} was not kept: {error}")
+            return False
+        self._edit(partial(artifacts.with_entry, entry=entry), f"artifact: {name}", checked=False)
         if delete_after_upload and isinstance(artifact_object, (str, Path)) and Path(artifact_object).is_file():
             Path(artifact_object).unlink()
         return True

@@ -37,6 +37,8 @@ class Section:
 
     def _where(self) -> Path:
         """Return the task's folder, also after it was moved."""
+        if self._session is not None and self._owned:
+            return self._session.writer.folder  # its writer notices when it goes, and says so
         if not (self._folder / "task").is_dir():
             self._folder = tasks.folder_of(self._ctx, self._id)
         return self._folder
@@ -45,6 +47,6 @@ class Section:
         return tasks.read(self._ctx, self._id, self._where())
 
     def _edit(self, change: Callable[[TaskRecord], TaskRecord], label: str, *, checked: bool = True) -> TaskRecord:
-        return tasks.edit(
-            self._ctx, self._id, change, label, by_owner=self._owned, folder=self._where(), checked=checked
-        )
+        if self._session is not None and self._owned:
+            return self._session.update(change, label, checked=checked)
+        return tasks.edit(self._ctx, self._id, change, label, folder=self._where(), checked=checked)

@@ -148,10 +148,7 @@ class ParametersSection(Section):
         """
         new: dict[str, dict[str, Any]] = {}
         for source in (*iterables, properties):
-            if isinstance(source, Mapping):
-                pairs = list(source.items())
-            else:
-                pairs = [(item["name"], item) for item in source]
+            pairs = list(source.items()) if isinstance(source, Mapping) else [(item["name"], item) for item in source]
             for name, value in pairs:
                 nested = isinstance(value, Mapping) and "value" in value
                 body = value["value"] if nested else value

@@ -51,7 +51,9 @@ class ReportsSection(Section):
 
     def get_last_scalar_metrics(self) -> dict[str, dict[str, dict[str, float]]]:
         """Return ``{title: {series: {"last", "min", "max"}}}``; up to date for this process's own run too."""
-        metrics = reports.summarise(self._scalars()) if self._owned else reports.last_metrics(self._read())
+        record = self._read()
+        told = record.exit.get("failure_class") != "lost" and not self._owned
+        metrics = reports.last_metrics(record) if told else reports.summarise(self._scalars())
         return {
             title: {name: {key: item[key] for key in ("last", "min", "max")} for name, item in series.items()}
             for title, series in metrics.items()

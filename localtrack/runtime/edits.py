@@ -1,0 +1,93 @@
+"""Changes of the running task's metadata that wait when the disk takes none: the script never sees the disk's error.
+
+Source: docs/explanation/runs.md, "When the disk fails".
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from localtrack.errors import CorruptFileError, StoreError, TaskNotFoundError
+from localtrack.records.task import TaskRecord
+from localtrack.runtime.writer import TaskWriter
+from localtrack.services import tasks
+
+PENDING_LIMIT = 10_000
+
+Change = Callable[[TaskRecord], TaskRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class _Edit:
+    change: Change
+    label: str
+    checked: bool
+
+
+class PatientEdits:
+    """Commits changes of the task that this process runs, and keeps those that the disk refuses.
+
+    Args:
+        writer: the run's writer: knows the store and the task, and says what goes wrong.
+        record: the task as it was at the start.
+    """
+
+    def __init__(self, writer: TaskWriter, record: TaskRecord) -> None:
+        self._writer = writer
+        self._known = record
+        self._pending: list[_Edit] = []
+        self._lock = threading.RLock()
+
+    def commit(self, change: Change, label: str, *, checked: bool = True) -> TaskRecord:
+        """Commit a change, behind those that wait.
+
+        Returns:
+            The task as it is, or as it will be once the disk takes writes again.
+
+        Raises:
+            LocaltrackError: misuse, such as a field that may not change now; never the disk's state.
+        """
+        with self._lock:
+            edit = _Edit(change, label, checked)
+            if self._pending and not self.retry():
+                return self._keep(edit)
+            try:
+                self._known = self._apply(edit)
+            except (StoreError, TaskNotFoundError, CorruptFileError, OSError) as error:
+                self._say(error)
+                return self._keep(edit)
+            return self._known
+
+    def retry(self) -> bool:
+        """Try to commit what waits; True when nothing waits any more."""
+        with self._lock:
+            while self._pending:
+                try:
+                    self._known = self._apply(self._pending[0])
+                except (StoreError, TaskNotFoundError, CorruptFileError, OSError):
+                    return False
+                del self._pending[0]
+            return True
+
+    def _apply(self, edit: _Edit) -> TaskRecord:
+        writer = self._writer
+        return tasks.edit(
+            writer.ctx, writer.task_id, edit.change, edit.label,
+            by_owner=True, folder=writer.folder, checked=edit.checked,
+        )  # fmt: skip
+
+    def _keep(self, edit: _Edit) -> TaskRecord:
+        if len(self._pending) < PENDING_LIMIT:
+            self._pending.append(edit)
+        else:
+            self._writer.say_once("edits", f"more than {PENDING_LIMIT} changes wait for the disk: later ones are lost")
+        self._known = edit.change(self._known)
+        return self._known
+
+    def _say(self, error: Exception) -> None:
+        if isinstance(error, TaskNotFoundError):
+            self._writer.say_gone()
+        else:
+            self._writer.say_once("edit", f"{error}. The script goes on; the change is kept and tried again.")

@@ -1,0 +1,142 @@
+"""A disk that fails while a script runs: the script goes on, is told once, and gets its data written when it can be."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from localtrack.services import reports, tasks
+from localtrack.services.context import open_context
+
+HEAD = """
+import os, shutil, sys, time
+from localtrack import Task
+task = Task.init(project_name="t", task_name="n", reuse_last_task_id=False)
+log = task.get_logger()
+print("ID", task.id, flush=True)
+"""
+
+
+def run(root: Path, body: str, cwd: Path) -> tuple[subprocess.CompletedProcess[str], str]:
+    """Run a script over a store; return how it ended and the task's id."""
+    script = cwd / "script.py"
+    script.write_text(HEAD + textwrap.dedent(body))
+    env = {**os.environ, "LOCALTRACK_ROOT": str(root)}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=env, cwd=cwd, timeout=100)
+    return done, next((line.split()[1] for line in done.stdout.splitlines() if line.startswith("ID ")), "")
+
+
+def complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return our own lines on stderr, the greeting apart."""
+    return [
+        line for line in done.stderr.splitlines() if line.startswith("localtrack:") and "localtrack: task" not in line
+    ]
+
+
+def test_full_disk_in_between(small_disk: Path, tmp_path: Path) -> None:
+    """Everything that was reported while the disk was full is there at the end, and the script saw no error."""
+    body = f"""
+    log.report_scalar("t", "s", 0.0, 0)
+    time.sleep(1.5)
+    with open({str(small_disk / "filler")!r}, "wb", buffering=0) as filler:
+        for size in (65536, 4096, 1):
+            try:
+                while filler.write(b"x" * size): pass
+            except OSError: pass
+    settings = task.connect({{"lr": 0.5}})
+    for step in range(1, 2000):
+        log.report_scalar("t", "s", step, step)
+        log.report_scalar("new", "series", step, step)
+    print("printed while full")
+    assert task.upload_artifact("big", "x" * 100000) is False
+    log.report_table("tab", "s", table_plot=[["a"], [1]])
+    settings["lr"] = 0.75
+    os.unlink({str(small_disk / "filler")!r})
+    time.sleep(2.5)
+    log.report_scalar("t", "s", 2000.0, 2000)
+    """
+    done, task_id = run(small_disk / "store", body, tmp_path)
+    assert done.returncode == 0, done.stderr
+    ctx = open_context(small_disk / "store")
+    folder = tasks.folder_of(ctx, task_id)
+    found = reports.scalars(folder)
+    assert found.of("t", "s").values.tolist() == [float(step) for step in range(2001)]
+    assert found.of("new", "series").values.tolist() == [float(step) for step in range(1, 2000)]
+    record = tasks.read(ctx, task_id)
+    assert record.status == "completed"
+    assert record.parameters["General/lr"]["value"] == 0.75
+    assert "printed while full" in [line.text for line in reports.console(folder)]
+    assert 1 <= len(complaints(done)) <= 4, done.stderr
+
+
+def test_full_to_the_end(small_disk: Path, tmp_path: Path) -> None:
+    """A disk that stays full loses what had no room, says how much, and still records how the run ended."""
+    body = f"""
+    time.sleep(2.2)
+    with open({str(small_disk / "filler")!r}, "wb", buffering=0) as filler:
+        for size in (65536, 4096, 1):
+            try:
+                while filler.write(b"x" * size): pass
+            except OSError: pass
+    for step in range(20000):
+        log.report_scalar("t", "s", step, step)
+    """
+    done, task_id = run(small_disk / "store", body, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert any("could not be written" in line for line in complaints(done)), done.stderr
+    assert tasks.read(open_context(small_disk / "store"), task_id).status == "completed"
+
+
+def test_store_deleted_while_running(tmp_path: Path) -> None:
+    """The script goes on to its end with its own exit code and one line about what happened."""
+    root = tmp_path / "store"
+    body = """
+    log.report_scalar("t", "s", 0.0, 0)
+    os.rename(os.environ["LOCALTRACK_ROOT"], os.environ["LOCALTRACK_ROOT"] + "-gone")
+    task.connect({"lr": 1})
+    for step in range(100):
+        log.report_scalar("t", "s", step, step)
+    log.report_table("tab", "s", table_plot=[["a"], [1]])
+    task.upload_artifact("a", {"x": 1})
+    print("went on")
+    sys.exit(4)
+    """
+    done, _ = run(root, body, tmp_path)
+    assert done.returncode == 4
+    assert "went on" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert any("gone" in line for line in complaints(done)), done.stderr
+    assert len(complaints(done)) <= 5, done.stderr
+    assert not root.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root needs another user to be refused")
+def test_unwritable_store_says_who_and_what(
+    tmp_path: Path, as_another_user: Callable[[Callable[[], None]], None]
+) -> None:
+    """Task.init on a store that can't be written names the path, the user and the remedy."""
+    from localtrack.errors import StoreError
+    from localtrack.store.root import Store
+
+    root = tmp_path / "store"
+    Store.create(root)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == 0 and folder != Path("/"):
+            os.chmod(folder, folder.stat().st_mode | 0o055)
+
+    def refused() -> None:
+        from localtrack import Task
+
+        os.environ["LOCALTRACK_ROOT"] = str(root)
+        os.chdir("/")
+        with pytest.raises(StoreError, match=r"uid 65534.*LOCALTRACK_ROOT") as caught:
+            Task.init(project_name="p", task_name="n", auto_connect_streams=False)
+        assert str(root) in str(caught.value)
+
+    as_another_user(refused)
