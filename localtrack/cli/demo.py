@@ -113,7 +113,7 @@ def _play(stage: Stage) -> None:
     _step("2", "Run it as ever")
     _say_command(f"python train.py --lr {FIRST_LR}")
     _run(stage, [sys.executable, "train.py", "--lr", str(FIRST_LR)], "the training script")
-    first = _newest(stage)
+    first = _first_task(stage)
     _step("3", "It is a task now")
     _localtrack(stage, "show", first[:8])
     _step("4", "Clone it with another learning rate, and put the clone into a queue")
@@ -210,11 +210,18 @@ def _localtrack(stage: Stage, *arguments: str, capture: bool = False) -> str:
     return text
 
 
-def _newest(stage: Stage) -> str:
+def _first_task(stage: Stage) -> str:
+    """Return the id of the task that the script just made; others may be at work in the same store."""
+    from localtrack.records.filters import Query
     from localtrack.services import tasks
     from localtrack.services.context import open_context
 
-    return tasks.resolve(open_context(stage.store, create=False), "@last")
+    ctx = open_context(stage.store, create=False)
+    for row in ctx.index.search(Query(project="demo/digits", order_by="-created")):
+        script = tasks.read(ctx, row.id).script
+        if Path(str(script.get("root") or "/")).resolve() == stage.project.resolve():
+            return row.id
+    raise UsageError(f"the script left no task of {stage.project} in {stage.store}: `localtrack doctor` may say why")
 
 
 def _verify(stage: Stage, first: str, second: str) -> None:

@@ -47,6 +47,20 @@ def test_the_main_job_is_done_and_checked(tmp_path, isolated_world):
     assert all("11/12" not in path.read_text() for path in bar)
 
 
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(shutil.which("git") is None, reason="the demo makes a git repository, and git is not installed")
+def test_a_store_that_is_named_is_used_and_no_keep_tidies_up(tmp_path, ctx):
+    """With --root the two tasks are filed in that store beside others; --no-keep removes the rest."""
+    from localtrack.services import tasks
+
+    tasks.create(ctx, name="mine", project="demo/digits")
+    done = run_demo(tmp_path, "--root", str(ctx.store.root), "--no-keep")
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = sorted(row.name for row in ctx.index.rows())
+    assert names == ["digits network", "digits network, lr 0.01", "mine"]
+    assert not list(tmp_path.glob("localtrack-demo-*"))
+
+
 def test_without_git_it_says_so(tmp_path):
     """Without git, one line says what is missing, exit code 1, and nothing is made."""
     empty = tmp_path / "bin"
