@@ -122,6 +122,37 @@ def test_summary_of_an_empty_store(cli, store):
     assert "Task.init" in cli().out
 
 
+def test_a_newer_store_is_refused(cli, store: Store):
+    """A store of a newer format is refused in one line that says what to do."""
+    manifest = Path(store.root, "store.json")
+    manifest.write_text(manifest.read_text().replace('"major": 1', '"major": 2'))
+    ran = cli("ls")
+    assert (ran.code, ran.out) == (1, "")
+    assert "install a newer localtrack" in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+def test_a_full_disk_is_one_line(small_disk, fill_up):
+    """A verb that can't write says so in one line, names the way out, and leaves no half task."""
+    root = small_disk / "store"
+    assert run_process("init", str(root)).returncode == 0
+    script = "from localtrack.services.context import open_context as o; from localtrack.services.tasks import create; "
+    made = subprocess.run(
+        [sys.executable, "-c", f"{script}create(o({str(root)!r}), name='a', project='p')"], timeout=60, check=True
+    )
+    assert made.returncode == 0
+    filler = fill_up(small_disk)
+    full = run_process("--root", str(root), "clone", "@last")
+    assert full.returncode == 1
+    assert full.stderr.startswith("localtrack: ")
+    assert "full" in full.stderr
+    assert len(full.stderr.splitlines()) == 1
+    filler.unlink()
+    import json
+
+    assert len(json.loads(run_process("--root", str(root), "ls", "--json").stdout)) == 1
+
+
 def test_an_unreadable_store_names_the_file(cli, store: Store):
     """A damaged store.json is named, with the next step, and no traceback."""
     Path(store.root, "store.json").write_text("{")

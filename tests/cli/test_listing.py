@@ -129,6 +129,21 @@ def test_what_can_not_be_understood_is_named(cli, make, options, code, words):
     assert words in ran.err
 
 
+def test_an_unreadable_task_is_named_and_the_others_listed(cli, ctx, make):
+    """A task none of whose metadata is whole is named on stderr; the others are listed, exit code 0."""
+    from localtrack.services import tasks
+    from localtrack.store.layout import TaskLayout
+
+    sound, broken = make("sound"), make("broken")
+    folder = tasks.folder_of(ctx, broken.id)
+    for path in TaskLayout(folder).metadata.iterdir():
+        path.chmod(0o644)
+        path.write_bytes(b"{")
+    ran = cli("ls", "--json")
+    assert ids(ran) == [sound.id]
+    assert str(folder) in ran.err
+
+
 def test_a_lost_run_is_listed_as_failed(cli, ctx, make):
     """A running task whose process is gone is listed, and found, as failed."""
     import subprocess
