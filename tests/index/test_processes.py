@@ -6,7 +6,6 @@ import multiprocessing
 import random
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,34 +20,46 @@ from tests.index.store_of import add, change, open_indexed
 
 WRITERS = 3
 ROUNDS = 40
+GOING, GONE = -1, -2
 
 
-def _write(root: Path, seed: int, results: Any) -> None:
-    """Create, change, move and trash tasks, telling each committed state only after its commit."""
+def _write(root: Path, seed: int, log: Path) -> None:
+    """Create, change, move and trash tasks; note each state once it is committed, a deletion also before."""
     search_module.COMMIT_FOLD_DELTAS, search_module.SEARCH_FOLD_DELTAS = 10, 5
     store, _ = open_indexed(root)
     rng = random.Random(seed)
     mine: dict[str, Path] = {}
-    for n in range(ROUNDS):
-        what = rng.random()
-        if what < 0.4 or not mine:
-            folder, record = add(store, name=f"w{seed}-{n}", comment="0")
-            mine[record.id] = folder
-            results.put((record.id, record.generation))
-            continue
-        task_id = rng.choice(sorted(mine))
-        folder = mine[task_id]
-        if what < 0.8:
-            record = change(store, folder, comment=str(n), tags=(f"w{seed}",))
-            results.put((task_id, record.generation))
-        elif what < 0.93:
-            record = change(store, folder, project=f"p{n % 3}/q")
-            mine[task_id] = store.move_task(folder, record)
-            results.put((task_id, record.generation))
-        else:
-            record = metadata.read_latest(TaskLayout(folder))
-            store.trash_task(folder, record, "deleted", "ada")
-            results.put((mine.pop(task_id) and task_id, -1))
+    with open(log, "a", buffering=1) as notes:
+        for n in range(ROUNDS):
+            what = rng.random()
+            if what < 0.4 or not mine:
+                folder, record = add(store, name=f"w{seed}-{n}", comment="0")
+                mine[record.id] = folder
+                notes.write(f"{record.id} {record.generation}\n")
+                continue
+            task_id = rng.choice(sorted(mine))
+            folder = mine[task_id]
+            if what < 0.8:
+                record = change(store, folder, comment=str(n), tags=(f"w{seed}",))
+                notes.write(f"{task_id} {record.generation}\n")
+            elif what < 0.93:
+                record = change(store, folder, project=f"p{n % 3}/q")
+                mine[task_id] = store.move_task(folder, record)
+                notes.write(f"{task_id} {record.generation}\n")
+            else:
+                notes.write(f"{task_id} {GOING}\n")
+                store.trash_task(folder, metadata.read_latest(TaskLayout(folder)), "deleted", "ada")
+                del mine[task_id]
+                notes.write(f"{task_id} {GONE}\n")
+
+
+def _noted(logs: list[Path]) -> dict[str, int]:
+    state = {}
+    for log in logs:
+        for line in log.read_text().splitlines() if log.exists() else ():
+            task_id, _, generation = line.partition(" ")
+            state[task_id] = int(generation or 0)
+    return state
 
 
 @pytest.mark.parametrize("locks", ["on", "off"])
@@ -59,25 +70,22 @@ def test_no_commit_is_missed(tmp_path: Path, locks: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(search_module, "SEARCH_FOLD_DELTAS", 5)
     store, index = open_indexed(tmp_path / "s")
     context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    writers = [context.Process(target=_write, args=(store.root, seed, results)) for seed in range(WRITERS)]
+    logs = [tmp_path / f"{seed}.log" for seed in range(WRITERS)]
+    writers = [context.Process(target=_write, args=(store.root, seed, log)) for seed, log in enumerate(logs)]
     for writer in writers:
         writer.start()
-    committed: dict[str, int] = {}
     deadline = time.monotonic() + 90
     searches = 0
-    while (any(writer.is_alive() for writer in writers) or not results.empty()) and time.monotonic() < deadline:
-        while not results.empty():
-            task_id, generation = results.get()
-            committed[task_id] = generation
+    while any(writer.is_alive() for writer in writers) and time.monotonic() < deadline:
+        before = _noted(logs)
         seen = {row.id: row.generation for row in index.rows()}
+        after = _noted(logs)
         searches += 1
-        for task_id, generation in committed.items():
-            if generation > 0:
-                later = _told_later(results, committed)
-                assert seen.get(task_id, 0) >= generation or task_id in later, (task_id, generation)
-            else:
+        for task_id, generation in before.items():
+            if generation == GONE:
                 assert task_id not in seen
+            elif after[task_id] > 0:
+                assert seen.get(task_id, 0) >= generation, (task_id, searches, index.problems)
     for writer in writers:
         writer.join(10)
         assert writer.exitcode == 0
@@ -86,17 +94,6 @@ def test_no_commit_is_missed(tmp_path: Path, locks: str, monkeypatch: pytest.Mon
     index.rebuild()
     _assert_equal_to_tree(store, Index(Store.open(store.root)))
     assert index.check() == []
-
-
-def _told_later(results: Any, committed: dict[str, int]) -> set[str]:
-    """Return tasks that went to the trash since: they may be gone from a search before that is told."""
-    later: set[str] = set()
-    while not results.empty():
-        task_id, generation = results.get()
-        if generation < 0:
-            later.add(task_id)
-    _ = committed
-    return later
 
 
 def _assert_equal_to_tree(store: Store, index: Index) -> None:

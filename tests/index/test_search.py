@@ -20,6 +20,7 @@ from tests.index.store_of import AUTHOR, add, change, number, open_indexed
 
 
 def ids_of(index: Index) -> list[str]:
+    """Return the ids that a listing gives, sorted."""
     return sorted(index.ids())
 
 
@@ -231,7 +232,7 @@ def test_stale_hint_is_not_believed(tmp_path: Path) -> None:
     """A hint to the folder of another task is found out."""
     store, index = open_indexed(tmp_path / "s")
     first, one = add(store, name="a")
-    second, two = add(store, name="b")
+    second, _ = add(store, name="b")
     hint = index.where / one.id[:2] / one.id
     hint.write_text(str(second.relative_to(store.root)))
     assert Index(store).locate(one.id) == first

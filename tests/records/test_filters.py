@@ -16,6 +16,7 @@ from localtrack.records.list_grammar import list_test
 
 
 def row(task_id: str, **values: Any) -> dict[str, Any]:
+    """Return a row with the given values."""
     base: dict[str, Any] = {
         "id": task_id, "name": task_id, "project": "p", "type": "training", "status": "completed", "comment": "",
         "tags": (), "system_tags": (), "parameters": {}, "metrics": {}, "script": {}, "runtime": {},
@@ -25,6 +26,7 @@ def row(task_id: str, **values: Any) -> dict[str, Any]:
 
 
 def found(rows: list[dict[str, Any]], **query: Any) -> list[str]:
+    """Return the ids of the hits, in order."""
     query.setdefault("order_by", "id")
     return [hit["id"] for hit in Query(**query).plan().apply(rows)]
 
@@ -289,7 +291,7 @@ ROWS = [
         ("params.lr is none", ["3"]),
         ("params.on == true", ["3"]),
         ("params.on", ["3"]),
-        ("matches(name, \"^O'N\")", ["3"]),
+        ('matches(name, "^O\'N")', ["3"]),
         (r"matches(id, '^[\d]$') and id != 2", ["1", "3"]),
         ('"Neil" in name', ["3"]),
         ("created > '2024-01-15'", ["3"]),
