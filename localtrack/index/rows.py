@@ -96,8 +96,12 @@ def pack(record: TaskRecord, folder: str) -> Packed:
     ]
 
 
-def unpack(packed: Packed) -> Row:
+def unpack(packed: Packed, *, plain: bool = False) -> Row:
     """Return the row that :func:`pack` wrote.
+
+    Args:
+        packed: the row.
+        plain: whether it is known that no value in it is encoded.
 
     Raises:
         ValueError: it is none.
@@ -107,6 +111,8 @@ def unpack(packed: Packed) -> Row:
     head, tail = packed[: WIDTH - 2], packed[WIDTH - 2 :]
     for place in (_TAGS, _TAGS + 1, _TAGS + 4, _TAGS + 5):
         head[place] = tuple(head[place])
+    if plain:
+        return Row(*head, *tail)
     parameters = {name: decode(value) if type(value) in (dict, list) else value for name, value in tail[0].items()}
     head += [parameters, decode(tail[1])]
     return Row(*head)

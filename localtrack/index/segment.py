@@ -257,7 +257,7 @@ class Segment:
 
     def rows(self, numbers: Iterable[int]) -> list[Row]:
         """Return rows by number."""
-        return [unpack(packed) for packed, _ in self.packed(numbers)]
+        return [unpack(packed, plain=b'"$' not in text) for packed, text in self.packed(numbers)]
 
     def keep(self, field: Field, test: Callable[[Any], bool], numbers: Sequence[int]) -> list[int]:
         """Return those of ``numbers`` whose value of ``field`` passes the test."""
@@ -292,9 +292,11 @@ class Segment:
             name = f"{field.kind}.{field.name}"
             return name if name in self._directory else None
         if field.kind == "parameter":
-            name = f"parameter.{field.name}"
-            exact = "/" in field.name and not field.name.endswith(".value")
-            return name if exact and name in self._directory else None
+            if not self.complete:
+                return None
+            names = matching_parameters(field.name, self._parameter_names())
+            exact = "/" in field.name and not field.name.endswith(".value") and field.name in names
+            return f"parameter.{names[0]}" if exact or len(names) == 1 else None
         if field.kind == "metric" and self.complete:
             return self._metric_column_name(field)
         return None
@@ -315,9 +317,11 @@ class Segment:
                 return name if name in self._directory else None
         return None
 
+    def _parameter_names(self) -> set[str]:
+        return {name.partition(".")[2] for name in self._directory if name.startswith("parameter.")}
+
     def _parameter(self, field: Field) -> Sequence[Any]:
-        known = {name.partition(".")[2] for name in self._directory if name.startswith("parameter.")}
-        names = matching_parameters(field.name, known)
+        names = matching_parameters(field.name, self._parameter_names())
         columns = [_values(*self._block(f"parameter.{name}"), self.count) for name in names]
         if not columns:
             return [None] * self.count
