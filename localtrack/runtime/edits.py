@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from localtrack.errors import CorruptFileError, StoreError, TaskNotFoundError
+from localtrack.errors import CorruptFileError, LostClaimError, StoreError, TaskNotFoundError
 from localtrack.records.task import TaskRecord
 from localtrack.runtime.writer import TaskWriter
 from localtrack.services import tasks
@@ -32,9 +32,11 @@ class PatientEdits:
     Args:
         writer: the run's writer: knows the store and the task, and says what goes wrong.
         record: the task as it was at the start.
+        check: raises ``LostClaimError`` when this process must not change the task any more.
     """
 
-    def __init__(self, writer: TaskWriter, record: TaskRecord) -> None:
+    def __init__(self, writer: TaskWriter, record: TaskRecord, check: Callable[[TaskRecord], None]) -> None:
+        self._check = check
         self._writer = writer
         self._known = record
         self._pending: list[_Edit] = []
@@ -55,6 +57,9 @@ class PatientEdits:
                 return self._keep(edit)
             try:
                 self._known = self._apply(edit)
+            except LostClaimError as error:
+                self._writer.say_once("claim", str(error))
+                return self._known
             except (StoreError, TaskNotFoundError, CorruptFileError, OSError) as error:
                 self._say(error)
                 return self._keep(edit)
@@ -66,6 +71,9 @@ class PatientEdits:
             while self._pending:
                 try:
                     self._known = self._apply(self._pending[0])
+                except LostClaimError:
+                    self._pending.clear()
+                    return True
                 except (StoreError, TaskNotFoundError, CorruptFileError, OSError):
                     return False
                 del self._pending[0]
@@ -73,8 +81,13 @@ class PatientEdits:
 
     def _apply(self, edit: _Edit) -> TaskRecord:
         writer = self._writer
+
+        def fenced(record: TaskRecord) -> TaskRecord:
+            self._check(record)
+            return edit.change(record)
+
         return tasks.edit(
-            writer.ctx, writer.task_id, edit.change, edit.label,
+            writer.ctx, writer.task_id, fenced, edit.label,
             by_owner=True, folder=writer.folder, checked=edit.checked,
         )  # fmt: skip
 

@@ -27,13 +27,23 @@ _ENDINGS = frozenset(opcode.opmap[name] for name in ("RETURN_VALUE", "RETURN_CON
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended: ClearML's status, exit code, signal name, what to tell a person, and whose fault it was."""
+    """How a run ended.
+
+    Attributes:
+        status: ClearML's name of the final state.
+        code: the exit code that a shell sees.
+        signal: name of the signal that ended it; ``""`` without one.
+        message: a text for people.
+        failure_class: ``user_error`` or ``stopped``; ``""`` for a run that completed.
+        reason: a word or two for the status history.
+    """
 
     status: str
     code: int
     signal: str = ""
     message: str = ""
     failure_class: str = ""
+    reason: str = ""
 
 
 class ExitWatch:
@@ -82,13 +92,13 @@ class ExitWatch:
         """Return how the process ends, as far as it is known now."""
         error = self._uncaught
         if isinstance(error, KeyboardInterrupt):
-            return Outcome("stopped", 130, "SIGINT", "stopped by Ctrl-C")
+            return Outcome("stopped", 130, "SIGINT", "stopped by Ctrl-C", "stopped", "SIGINT")
         if error is not None:
             text = f"{type(error).__name__}: {error}"[:2000]
-            return Outcome("failed", 1, message=text, failure_class="exception")
+            return Outcome("failed", 1, message=text, failure_class="user_error", reason="exception")
         code = self._exit_code()
         if code:
-            return Outcome("failed", code, message=f"exit code {code}", failure_class="exit_code")
+            return Outcome("failed", code, message=f"exit code {code}", failure_class="user_error", reason="exit code")
         if self.thread_errors:
             return Outcome("completed", 0, message=f"a thread ended with {self.thread_errors[-1]}")
         return Outcome("completed", 0)

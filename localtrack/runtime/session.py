@@ -16,7 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from localtrack.config import TASK_VARIABLE
-from localtrack.errors import StoreError
+from localtrack.errors import LocaltrackError, LostClaimError, StoreError
 from localtrack.records.status import Status
 from localtrack.records.task import Json, TaskRecord
 from localtrack.runtime.edits import PatientEdits
@@ -27,6 +27,7 @@ from localtrack.services import lifecycle, reports, tasks
 from localtrack.services.context import StoreContext
 from localtrack.store.documents import now
 from localtrack.store.layout import TaskLayout
+from localtrack.store.writers import taken_over
 
 if TYPE_CHECKING:
     from localtrack.runtime.arguments import ArgumentFeed
@@ -78,7 +79,8 @@ class Session:
         self.pid = os.getpid()
         self.record_at_start = record
         self.writer = TaskWriter(ctx, record.id, folder, role)
-        self.edits = PatientEdits(self.writer, record)
+        claim = str(self.writer.identity["claim"])
+        self.edits = PatientEdits(self.writer, record, lambda current: check_claim(current, claim))
         self.closed = False
         self.facade: object = None  # the doors keep their object here, so that a run has one
         self.on_close: list[Callable[[], None]] = []
@@ -124,6 +126,8 @@ class Session:
             self.writer.on_tick.append(ResourceMonitor(self.writer).tick)
         self._start_captures()
         self.writer.on_tick.append(self.edits.retry)
+        if self.writer.identity["claim"]:
+            self.writer.on_beat = self._check_claim
         self.writer.start()
 
     def _install_tee(self) -> None:
@@ -229,6 +233,7 @@ class Session:
         by = self.ctx.author
 
         def intent(record: TaskRecord) -> TaskRecord:
+            check_claim(record, str(self.writer.identity["claim"]))
             record = merge(self.writer.merge_metrics(record))
             owner = record.owner or {}
             if record.state is not Status.IN_PROGRESS or owner.get("writer") != self.writer.id:
@@ -237,7 +242,7 @@ class Session:
                 Status(outcome.status),
                 at=now(),
                 by=f"{by.user}@{by.host}",
-                reason=outcome.signal or outcome.failure_class,
+                reason=outcome.reason,
                 message=outcome.message,
             )
             how = {"code": outcome.code, "signal": outcome.signal, "failure_class": outcome.failure_class}
@@ -281,7 +286,7 @@ class Session:
 
         number = int(getattr(signal, name))
         message = self._final.pop("stop_message", "") or f"stopped by {name}"
-        outcome = Outcome("stopped", 128 + number, name, message, "signal")
+        outcome = Outcome("stopped", 128 + number, name, message, "stopped", name)
         helper = threading.Thread(target=lambda: self.close(outcome, exiting=True), daemon=True)
         helper.start()
         helper.join(self.ctx.settings.exit_wait_s + 5.0)
@@ -295,6 +300,18 @@ class Session:
         text = request.get("message") or "aborted"
         self._final["stop_message"] = f"{text} (asked by {by.get('user', '?')}@{by.get('host', '?')})"
         os.kill(self.pid, signal.SIGTERM)
+
+    def _check_claim(self) -> None:
+        """Stop when another agent runs the task: this process was thought dead, and whatever it did is void."""
+        try:
+            check_claim(open_record(self.ctx, self.task_id)[1], str(self.writer.identity["claim"]))
+        except LostClaimError as error:
+            self.writer.say_once("claim", str(error))
+            import signal
+
+            os.kill(self.pid, signal.SIGTERM)
+        except (LocaltrackError, OSError):
+            return  # the next beat looks again
 
     def abandon(self) -> None:
         """In a forked child: let go of everything that is the parent's, without touching its files."""
@@ -325,17 +342,39 @@ def open_record(ctx: StoreContext, task_id: str) -> tuple[Path, TaskRecord]:
 def claim_run(ctx: StoreContext, folder: Path, session: Session, *, remote: bool) -> TaskRecord:
     """Commit that this process runs the task now: status, owner, attempt."""
     owner = {**session.writer.identity, "role": OWNER}
+    claim = str(owner.get("claim", ""))
+    taken = taken_over(TaskLayout(folder), claim)
 
     def intent(record: TaskRecord) -> TaskRecord:
+        check_claim(record, claim)
         base = record
+        if taken:
+            # the earlier attempt ran the script up to some point; this one runs it from the start
+            base = replace(
+                base, last_metrics={}, last_iteration=0, runtime={**base.runtime, reports.SUPERSEDED_KEY: list(taken)}
+            )
         if record.state is not Status.IN_PROGRESS:
-            base = lifecycle.admit_loss(ctx, record, folder)
+            base = lifecycle.admit_loss(ctx, base, folder)
             base = base.with_status(
                 Status.IN_PROGRESS, at=now(), by=f"{ctx.author.user}@{ctx.author.host}", reason="started", force=remote
             )
         return replace(base, owner=owner, attempt=record.attempt + 1, ended="")
 
     return ctx.store.update(folder, intent, ctx.author, "started")
+
+
+def check_claim(record: TaskRecord, claim: str) -> None:
+    """Refuse to act for an agent whose claim another one has taken over.
+
+    Raises:
+        LostClaimError: names both claims.
+    """
+    current = str(record.runtime.get("claim", "")) if claim else ""
+    if current and current != claim:
+        raise LostClaimError(
+            f"task {record.id} is run under the claim {current} now: this process, of claim {claim}, must stop",
+            task_id=record.id,
+        )
 
 
 def parent_of() -> tuple[int, str, str] | None:

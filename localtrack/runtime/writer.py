@@ -60,6 +60,7 @@ class TaskWriter:
         )
         self.console = ConsoleLog(disk, self.layout.console, self.id, self.on_trouble)
         self.on_tick: list[Callable[[], object]] = []
+        self.on_beat: Callable[[], None] = lambda: None
         self.on_request: Callable[[Json], None] = lambda request: None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -229,6 +230,7 @@ class TaskWriter:
                     last_beat = moment
                     self._beat()
                     self._check_presence()
+                    self.on_beat()
                 if moment - last_sync >= settings.sync_interval_s:
                     last_sync = moment
                     self.scalars.sync()

@@ -24,7 +24,7 @@ def store_script(ctx: StoreContext, folder: Path, git: GitState | None, script: 
     """Store the diff, or the whole script where there is no git, and return the ``script`` record."""
     record: Json = {
         "repository": git.repository if git else "",
-        "root": str(git.root) if git else "",
+        "root": str(git.root) if git and git.root else "",
         "branch": git.branch if git else "",
         "commit": git.commit if git else "",
         "entry_point": script.entry_point,

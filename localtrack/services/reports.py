@@ -8,20 +8,31 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from localtrack.records.task import TaskRecord
+from localtrack.errors import LocaltrackError
+from localtrack.records.task import Json, TaskRecord
 from localtrack.store.blobs import read_reports
 from localtrack.store.console import ConsoleLine, read_console
 from localtrack.store.documents import stamp
 from localtrack.store.layout import TaskLayout
+from localtrack.store.metadata import read_latest
 from localtrack.store.scalars import Scalars, SeriesPoints, read_scalars
 
 SUMMARY_TITLE = "Summary"
+SUPERSEDED_KEY = "superseded_writers"
 SINGLE_VALUE_ITERATION = -(2**31)
 
 
 def scalars(folder: Path, title: str | None = None, series: str | None = None) -> Scalars:
-    """Return every point of a task, or of one graph or line of it."""
-    return read_scalars(TaskLayout(folder).scalars, title, series)
+    """Return every point of a task's current attempt, or of one graph or line of it."""
+    return read_scalars(TaskLayout(folder).scalars, title, series, superseded(folder))
+
+
+def superseded(folder: Path) -> frozenset[str]:
+    """Return the writers of attempts that another agent took over: their files stay, and are not the task's any more."""
+    try:
+        return frozenset(read_latest(TaskLayout(folder)).runtime.get(SUPERSEDED_KEY, ()))
+    except (LocaltrackError, OSError):
+        return frozenset()
 
 
 def thinned(points: SeriesPoints, limit: int) -> SeriesPoints:
@@ -105,19 +116,24 @@ def summarise(found: Scalars) -> dict[str, dict[str, dict[str, Any]]]:
     return result
 
 
+def _current(folder: Path, found: tuple[list[Json], list[str]]) -> tuple[list[Json], list[str]]:
+    gone = superseded(folder)
+    return ([body for body in found[0] if body.get("writer") not in gone], found[1]) if gone else found
+
+
 def plots(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """Return a task's plots in the order of their reporting, and what could not be read."""
-    return read_reports(TaskLayout(folder).plots)
+    return _current(folder, read_reports(TaskLayout(folder).plots))
 
 
 def media(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the records of a task's images, audio, video and HTML, and what could not be read."""
-    return read_reports(TaskLayout(folder).media)
+    return _current(folder, read_reports(TaskLayout(folder).media))
 
 
 def console(folder: Path) -> list[ConsoleLine]:
     """Return every line that the task's processes printed or reported."""
-    return read_console(TaskLayout(folder).console)
+    return read_console(TaskLayout(folder).console, superseded(folder))
 
 
 def last_metrics(record: TaskRecord) -> dict[str, Any]:

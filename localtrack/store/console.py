@@ -143,14 +143,16 @@ class ConsoleLog:
         self._bytes = 0
 
 
-def read_console(folder: Path) -> list[ConsoleLine]:
-    """Return every line of every writer, by time; lines of one writer keep their order.
+def read_console(folder: Path, without: frozenset[str] = frozenset()) -> list[ConsoleLine]:
+    """Return every line of every writer but those in ``without``, by time; lines of one writer keep their order.
 
     A torn last line and foreign text are kept as text: nothing that was printed is hidden.
     """
     lines: list[ConsoleLine] = []
     segments = [match for name in list_names(folder) if (match := _SEGMENT.fullmatch(name))]
     for match in sorted(segments, key=lambda m: (m[1], int(m[2]))):
+        if match[1] in without:
+            continue
         lines += _read_segment(folder / match[0], match[1])
     lines.sort(key=lambda line: line.at)
     return lines

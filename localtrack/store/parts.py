@@ -43,11 +43,17 @@ def fold(disk: Disk, journal: Path, *, trusted: bool) -> Path | None:
 
     Raises:
         OSError: the part can't be written; the journal stays.
-        CorruptFileError: it is no journal.
+        CorruptFileError: it is no journal, or none of its records can be read; it stays.
     """
     part = journal.with_suffix(".parquet")
     table = _read_table(journal, trusted=trusted)
     if table.num_rows == 0:
+        if journal.stat().st_size >= HEADER.size + RECORD_BYTES:
+            raise CorruptFileError(
+                f"{journal} holds records that can't be read, or whose names in {journal.with_suffix('.series').name} "
+                "are gone; it stays as it is",
+                path=str(journal),
+            )
         remove_files([journal, journal.with_suffix(".series")])
         return None
     data = write_part(table, [journal.name])

@@ -53,20 +53,23 @@ class Scalars:
         return self.series.setdefault((title, series), SeriesPoints())
 
 
-def read_scalars(folder: Path, title: str | None = None, series: str | None = None) -> Scalars:
+def read_scalars(
+    folder: Path, title: str | None = None, series: str | None = None, without: frozenset[str] = frozenset()
+) -> Scalars:
     """Return the points in a task's ``scalars`` folder.
 
     Args:
         folder: the folder; a missing one holds no points.
         title: only this graph.
         series: only this line of it.
+        without: writers whose points are left out.
 
     Returns:
         The points, each series in order of iteration; damaged files are named in ``problems`` and left out.
     """
     for attempt in range(LISTING_ATTEMPTS):
         try:
-            return _read_once(folder, title, series)
+            return _read_once(folder, title, series, without)
         except FileNotFoundError:
             # a journal became a part between the listing and the open: list again
             if attempt == LISTING_ATTEMPTS - 1:
@@ -74,9 +77,9 @@ def read_scalars(folder: Path, title: str | None = None, series: str | None = No
     raise AssertionError("unreachable")
 
 
-def _read_once(folder: Path, title: str | None, series: str | None) -> Scalars:
+def _read_once(folder: Path, title: str | None, series: str | None, without: frozenset[str]) -> Scalars:
     result = Scalars()
-    names = list_names(folder)
+    names = [name for name in list_names(folder) if name.rpartition("-")[0] not in without]
     tables: dict[str, pa.Table] = {}
     superseded: set[str] = set()
     for name in sorted(name for name in names if name.endswith(".parquet")):
