@@ -31,6 +31,7 @@ from localtrack.store.layout import TaskLayout
 
 TICK_S = 1.0
 BALLAST_BYTES = 64 << 10
+FOLD_BACKLOG = 4  # a short run then never imports pyarrow beside the script, only at its end
 REQUEST_TICKS = 2
 CLAIM_VARIABLE = "LOCALTRACK_CLAIM"
 
@@ -240,9 +241,8 @@ class TaskWriter:
                     self._send_metrics()
                 if ticks % REQUEST_TICKS == 0 and self.role == "owner":
                     self._look_at_requests()
-                rolled = self.scalars.take_rolled()
-                if rolled:
-                    self.fold(rolled, trusted=True)
+                if len(self.scalars.rolled) >= FOLD_BACKLOG:
+                    self.fold(self.scalars.take_rolled(), trusted=True)
             except OSError as error:
                 self.on_trouble(error)
             except LocaltrackError as error:

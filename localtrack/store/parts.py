@@ -56,9 +56,8 @@ def fold(disk: Disk, journal: Path, *, trusted: bool) -> Path | None:
             )
         remove_files([journal, journal.with_suffix(".series")])
         return None
-    data = write_part(table, [journal.name])
     for _ in range(2):
-        temporary = disk.write_tmp(lambda stream: _copy(stream, data))
+        temporary = disk.write_tmp(lambda stream: write_part(table, [journal.name], stream))
         if disk.publish_file(temporary, part) or _holds_all(part, table.num_rows):
             remove_files([journal, journal.with_suffix(".series")])
             return part
@@ -85,10 +84,6 @@ def _holds_all(part: Path, rows: int) -> bool:
         return bool(read_part(part, ("value",)).num_rows >= rows)
     except CorruptFileError:
         return False
-
-
-def _copy(stream: BinaryIO, data: pa.Buffer) -> None:
-    stream.write(memoryview(data))
 
 
 def _table_checked(journal: Path) -> pa.Table:
@@ -187,15 +182,13 @@ def _time_type() -> pa.DataType:
     return pa.timestamp("us", tz="UTC")
 
 
-def write_part(table: pa.Table, supersedes: list[str]) -> pa.Buffer:
-    """Return a sorted table (with its ``rank`` column) as the bytes of a Parquet part."""
-    import pyarrow as pa
+def write_part(table: pa.Table, supersedes: list[str], sink: BinaryIO) -> None:
+    """Write a sorted table (with its ``rank`` column) as a Parquet part."""
     import pyarrow.parquet as pq
 
     metadata = {SCHEMA_KEY: SCHEMA, SUPERSEDES_KEY: json.dumps(supersedes).encode()}
     bounds = _row_groups(table)
     table = table.select(list(COLUMNS))
-    sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink,
         _own_labels(table.slice(0, 0)).schema,
@@ -213,7 +206,6 @@ def write_part(table: pa.Table, supersedes: list[str]) -> pa.Buffer:
         for start, end in bounds:
             writer.write_table(_own_labels(table.slice(start, end - start)), row_group_size=BATCH_ROWS)
         writer.add_key_value_metadata({key.decode(): value.decode() for key, value in metadata.items()})
-    return sink.getvalue()
 
 
 def _own_labels(rows: pa.Table) -> pa.Table:
