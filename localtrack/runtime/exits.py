@@ -6,7 +6,7 @@ module* is watched: on Python 3.12 and later by ``sys.monitoring`` (an exception
 the interpreter's own last look at ``SystemExit.code``, which happens with no Python frame below it, together with
 whether the main module's frame ran to its end.
 
-Source: docs/decisions/0006-exit-code.md; ClearML's exit behaviour, measured.
+Source: docs/decisions/0007-exit-code.md; ClearML's exit behaviour, measured.
 """
 
 from __future__ import annotations

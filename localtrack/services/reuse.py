@@ -1,6 +1,7 @@
-"""Which task ``Task.init`` may take up again: a per-user hint of the last one with that project, name and type.
+"""Which task ``Task.init`` may take up again: a hint of the last one with that project, name and type.
 
-The hint is a cache: a missing, stale or foreign one means a new task, silently.
+The hint lies in the index, apart for each host and user. It is a cache: a missing, stale or foreign one means a new
+task, silently.
 
 Source: ClearML's reuse rule, measured; what it would overwrite goes to the trash here.
 """
@@ -17,7 +18,7 @@ from localtrack.errors import LocaltrackError
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.services import tasks
-from localtrack.services.context import StoreContext
+from localtrack.services.context import StoreContext, current_user, host_name
 
 NO_REUSE_VARIABLE = "LOCALTRACK_TASK_NO_REUSE"
 
@@ -26,7 +27,8 @@ def remember(ctx: StoreContext, record: TaskRecord) -> None:
     """Note the last task of its project, name and type; a hint that can't be written is no loss."""
     path = _hint(ctx, record.project, record.name, record.type)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            ctx.store.disk.make_dir(path.parent)
         temporary = path.with_name(f"{path.name}.{os.getpid()}")
         temporary.write_text(json.dumps({"id": record.id, "time": time.time()}))
         os.replace(temporary, path)
@@ -61,8 +63,6 @@ def may_reuse(ctx: StoreContext, task_id: str, project: str, name: str, task_typ
 
 
 def _hint(ctx: StoreContext, project: str, name: str, task_type: str) -> Path:
-    import platformdirs
-
-    key = json.dumps([ctx.store.manifest.store_id, project, name, task_type])
+    key = json.dumps([host_name(), current_user(), project, name, task_type])
     digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-    return Path(platformdirs.user_state_dir("localtrack", appauthor=False)) / "reuse" / f"{digest}.json"
+    return ctx.store.layout.index / "reuse" / f"{digest}.json"
