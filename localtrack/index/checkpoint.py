@@ -166,7 +166,7 @@ class Checkpoints:
             changed: the new row of each changed task; None for one that is gone.
             watched: folders that could not be read.
             number: its number: one more than the highest when ``base`` was read.
-            merge_limit: segments of more rows are left alone, so that the fold stays short; None for no limit.
+            merge_limit: at most about so many rows are written again, so that the fold stays short; None for no limit.
 
         Returns:
             Whether it is the newest one now. If not, another was faster, and no delta may be removed.
@@ -240,7 +240,7 @@ def _choose(
     for part, dead in marked:
         live = part.segment.count - len(dead)
         too_many = len(marked) - len(merged) > MAX_SEGMENTS
-        if merge_limit is not None and live > merge_limit:
+        if merge_limit is not None and total + live > max(merge_limit, 2 * fresh):
             kept.append((part, dead))
         elif live <= MERGE_RATIO * total or too_many or len(dead) > part.segment.count // 2:
             total += live

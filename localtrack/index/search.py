@@ -37,6 +37,7 @@ COMMIT_FOLD_DELTAS = 200
 COMMIT_LOOK_EVERY = 16
 CHECKED_HITS = 200
 COMMIT_MERGE_ROWS = 2000
+SEARCH_MERGE_ROWS = 5000
 MOVES_FOLLOWED = 3
 SCANS = 3
 REBUILD_LOCK_S = 30.0
@@ -145,7 +146,7 @@ class Index:
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
-    def _look(self, use: Callable[[View], _T], merge_limit: int | None = None) -> _T:
+    def _look(self, use: Callable[[View], _T], merge_limit: int = SEARCH_MERGE_ROWS) -> _T:
         """Run ``use`` on the rows of now; on a damaged index, once more on a scan of the tree."""
         self.problems = []
         deltas = read_deltas(self.deltas)
@@ -314,7 +315,7 @@ class Index:
 
     # -- folding ---------------------------------------------------------------------------------------------------
 
-    def _fold_if_worth(self, view: View, merge_limit: int | None) -> None:
+    def _fold_if_worth(self, view: View, merge_limit: int) -> None:
         if not (view.is_scan or view.is_repaired or len(view.deltas) > SEARCH_FOLD_DELTAS):
             return
         try:
