@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from localtrack.records.parameters import entry
 from localtrack.records.task import Json, TaskRecord
 from localtrack.services import code, parameters
+from localtrack.services.artifacts import with_entry
 from localtrack.services.context import StoreContext
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Captures:
         self._roots: list[Path] = []
         self._entry: Path | None = None
         self._modules_seen = 0
+        self._is_diff_large = False
         self._cwd = Path(os.getcwd())
 
     def run(self) -> None:
@@ -94,6 +96,7 @@ class Captures:
         script = capture_script(self._main, self._argv, self._cwd, git)
         errors += script.errors
         fields = code.store_script(self._ctx, self._folder, git, script)
+        self._is_diff_large = bool(git and git.is_diff_large and fields["diff"])
         if git and self._ctx.settings.bundle:
             fields["bundle"] = code.store_bundle(self._ctx, self._folder, git)
         return {**fields, **code.store_packages(self._ctx, self._folder, packages)}
@@ -126,6 +129,8 @@ class Captures:
             result = code.with_script(record, fields, errors) if fields or errors else record
             if runtime:
                 result = replace(result, runtime={**result.runtime, **runtime})
+            if self._is_diff_large and fields.get("diff"):
+                result = with_entry(result, code.diff_artifact(fields))
             entries = {f"{ENVIRONMENT_SECTION}/{name}": entry(value) for name, value in environment.items()}
             return parameters.merged(result, entries) if entries else result
 

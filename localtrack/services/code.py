@@ -5,6 +5,7 @@ Source: docs/format/v1.md, "script".
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,14 @@ from typing import TYPE_CHECKING
 from localtrack.records.task import Json, TaskRecord
 from localtrack.services.context import StoreContext
 from localtrack.store.blobs import put_content
+from localtrack.store.documents import now
 
 if TYPE_CHECKING:
     from localtrack.capture.git import GitState
     from localtrack.capture.packages import PackageState
     from localtrack.capture.script import ScriptState
+
+DIFF_ARTIFACT = "auxiliary_git_diff"
 
 
 def store_script(ctx: StoreContext, folder: Path, git: GitState | None, script: ScriptState) -> Json:
@@ -41,6 +45,15 @@ def store_script(ctx: StoreContext, folder: Path, git: GitState | None, script: 
     if script.script is not None:
         record["source"] = put_content(ctx.store.disk, folder, "code", "script", ".py", script.script).to_json()
     return record
+
+
+def diff_artifact(script: Json) -> Json:
+    """Return the artifact entry of a large diff, so that people find it where ClearML puts it; the file is the same."""
+    size = int(script["diff"]["size_bytes"])
+    return {
+        **script["diff"], "name": DIFF_ARTIFACT, "type": "custom", "content_type": "text/x-diff", "timestamp": now(),
+        "preview": f"the uncommitted changes, {size} bytes", "metadata": {}, "uid": os.getuid(),
+    }  # fmt: skip
 
 
 def store_bundle(ctx: StoreContext, folder: Path, git: GitState) -> Json | None:

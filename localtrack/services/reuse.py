@@ -18,6 +18,7 @@ from localtrack.errors import LocaltrackError
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.services import tasks
+from localtrack.services.code import DIFF_ARTIFACT
 from localtrack.services.context import StoreContext, current_user, host_name
 
 NO_REUSE_VARIABLE = "LOCALTRACK_TASK_NO_REUSE"
@@ -57,7 +58,7 @@ def may_reuse(ctx: StoreContext, task_id: str, project: str, name: str, task_typ
         and record.state not in (Status.PUBLISHED, Status.CLOSED, Status.IN_PROGRESS, Status.QUEUED)
         and "development" in record.system_tags
         and "archived" not in record.system_tags
-        and not record.artifacts
+        and not set(record.artifacts) - {DIFF_ARTIFACT}
         and not record.output_models
     )
 
