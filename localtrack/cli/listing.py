@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +102,7 @@ def _find(
     """Return the tasks that fit. What asks for the status is looked at last: only then is a lost run known as failed."""
     from localtrack.records.filters import Query, parse_expression
     from localtrack.records.status import parse_status
+    from localtrack.services.search import seen_rows
 
     conditions = parse_expression(expression)
     late = conditions if "status" in expression else ()
@@ -124,19 +124,6 @@ def _find(
 def _split_tags(tags: Sequence[str]) -> list[str]:
     """Return tags in ClearML's list grammar: ``-TAG`` excludes."""
     return [part for tag in tags for part in (("__$not", tag[1:]) if tag.startswith("-") else (tag,))]
-
-
-def seen_rows(ctx: StoreContext, rows: list[Row]) -> list[Row]:
-    """Return rows as a reader should see them: a task whose process is gone is failed."""
-    from localtrack.services import tasks
-
-    seen: list[Row] = []
-    for row in rows:
-        record = tasks.try_read(ctx, row.id) if row.status == "in_progress" else None
-        if record is not None and record.status != row.status:
-            row = replace(row, status=record.status, status_reason=record.status_reason)
-        seen.append(row)
-    return seen
 
 
 def column(name: str) -> Reader:
@@ -225,6 +212,8 @@ def _cell(name: str, value: Any, now_s: float) -> Any:
 def print_summary(shell: Shell) -> None:
     """Print the store in force on one screen: where it is, tasks by status, the newest ones, queues."""
     ctx = shell.ctx
+    from localtrack.services.search import seen_rows
+
     rows = seen_rows(ctx, ctx.index.rows())
     waiting = [f"{printable(name)}: {ctx.queues.get(name).count()} waiting" for name in ctx.queues.names()]
     pairs = [

@@ -88,7 +88,8 @@ def heartbeat_age_s(path: Path, tmp: Path) -> float | None:
     """Return the age of a heartbeat by the store's own clock; None when it can't be read."""
     probe = tmp / f"clock-{os.getpid()}-{os.urandom(4).hex()}"
     try:
-        beat = path.stat().st_mtime
+        with open(path, "rb") as heartbeat:  # opened, as a bare stat may be answered from an old cache on NFS
+            beat = os.fstat(heartbeat.fileno()).st_mtime
         with open(probe, "wb") as stream:
             stream.write(b"t")
         return max(0.0, probe.stat().st_mtime - beat)

@@ -6,13 +6,18 @@ Source: ClearML's Task.get_tasks and Task.query_tasks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from localtrack.records.ids import normal_project
+from localtrack.records.status import Status
+from localtrack.services import tasks
 from localtrack.services.context import StoreContext
 
 if TYPE_CHECKING:
     from localtrack.index.search import Row
+
+_LATE = frozenset({"status", "page", "page_size"})
 
 
 def find(
@@ -43,14 +48,30 @@ def find(
         projects = normal_project(project)
     elif project is not None:
         projects = [normal_project(item) for item in project]
+    wanted = dict(task_filter or {})
     query = Query(
-        project=projects,
-        name=name,
-        tags=list(tags) if tags else None,
-        task_filter=dict(task_filter or {}),
-        allow_archived=allow_archived,
-    )
-    return ctx.index.search(query)
+        project=projects, name=name, tags=list(tags) if tags else None, allow_archived=allow_archived,
+        task_filter={key: value for key, value in wanted.items() if key not in _LATE} if "status" in wanted else wanted,
+    )  # fmt: skip
+    rows = seen_rows(ctx, ctx.index.search(query))
+    if "status" not in wanted:
+        return rows
+    # only now is a run whose process is gone known as failed
+    late = Query(task_filter={key: value for key, value in wanted.items() if key in (*_LATE, "order_by")})
+    return late.plan().apply(rows)
+
+
+def seen_rows(ctx: StoreContext, rows: list[Row]) -> list[Row]:
+    """Return rows as a reader should see them: a task whose process is gone is failed."""
+    seen: list[Row] = []
+    for row in rows:
+        record = tasks.try_read(ctx, row.id) if row.status == Status.IN_PROGRESS.value else None
+        if record is not None and record.status != row.status:
+            row = replace(
+                row, status=record.status, status_reason=record.status_reason, status_message=record.status_message
+            )
+        seen.append(row)
+    return seen
 
 
 def last_modified(

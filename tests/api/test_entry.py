@@ -245,3 +245,32 @@ def test_create_needs_a_project(root: Path) -> None:
     """Without a project and without a running task there is none to take it from."""
     with pytest.raises(InvalidValueError, match="project_name"):
         Task.create(task_name="x")
+
+
+def test_lost_runs_are_found_as_failed(root: Path) -> None:
+    """A search by status knows a run whose process is gone as failed, not as running; order and paging hold."""
+    from localtrack.records.status import Status
+    from localtrack.services import lifecycle
+    from localtrack.services.context import open_context
+
+    made = [Task.create(project_name="p", task_name=f"n{n}") for n in range(3)]
+    ctx = open_context()
+    gone = {"writer": "w", "host": "here", "machine": "other", "boot": "b", "pid": 1, "start": "1"}
+    for task in made[:2]:
+        lifecycle.change_status(ctx, task.id, Status.IN_PROGRESS, owner=_dead_owner() if task is made[0] else gone)
+    assert Task.query_tasks(task_filter={"status": ["failed"]}) == [made[0].id]
+    assert Task.query_tasks(task_filter={"status": ["in_progress"]}) == [made[1].id]
+    everything = {"status": ["failed", "in_progress", "created"], "order_by": ["-name"]}
+    assert Task.query_tasks(task_filter=everything) == [task.id for task in reversed(made)]
+    assert Task.query_tasks(task_filter={**everything, "page": 1, "page_size": 1}) == [made[1].id]
+
+
+def _dead_owner() -> dict[str, object]:
+    """Return what a process of this machine that has ended says of itself."""
+    from localtrack.capture.host import capture_host
+
+    host = capture_host()
+    return {
+        "writer": "w", "host": host.hostname, "machine": host.machine_id, "boot": host.boot_id, "pid": 2**22 + 1,
+        "start": "1",
+    }  # fmt: skip
