@@ -91,6 +91,19 @@ def list_names(path: Path) -> list[str]:
     return []
 
 
+def refresh_names(folder: Path) -> None:
+    """Make this host look again at what the names in a folder stand for.
+
+    A path that was once walked leads to the same file or folder for half a minute on NFS, also after another host
+    renamed that: what lies in the trash by now is still read at its old place. Opening the folder around it is what
+    makes a client ask the server again (close-to-open); locally it costs microseconds.
+    """
+    try:
+        os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | _CLOEXEC))
+    except OSError:
+        pass  # then the next look fails by itself
+
+
 def is_listed(path: Path) -> bool:
     """Tell whether a name is in its folder's listing.
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from localtrack.errors import CorruptFileError, StoreError, TaskNotFoundError
-from localtrack.fs.disk import Disk, list_names, read_bytes, remove_files, retrying
+from localtrack.fs.disk import Disk, list_names, read_bytes, refresh_names, remove_files, retrying
 from localtrack.records.task import TaskRecord
 from localtrack.store.documents import DOCUMENT_LIMIT_BYTES, now, parse_sealed, sealed
 from localtrack.store.layout import TaskLayout, parse_generation
@@ -50,6 +50,7 @@ class Author:
 
 def generations(layout: TaskLayout) -> list[int]:
     """Return the numbers of the generations on disk, in order; ``[]`` when there is no such task."""
+    refresh_names(layout.folder.parent)  # another host may have moved the folder away, and another one to its place
     found = (parse_generation(name) for name in list_names(layout.metadata))
     return sorted(number for number in found if number is not None)
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from localtrack.fs import disk as disk_module
-from localtrack.fs.disk import Disk, Modes, list_names, read_bytes, remove_files, remove_tree, retrying
+from localtrack.fs.disk import Disk, Modes, list_names, read_bytes, refresh_names, remove_files, remove_tree, retrying
 
 
 @pytest.fixture
@@ -402,3 +402,17 @@ def test_remove_tree_tries_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def _put(stream: BinaryIO, data: bytes) -> None:
     stream.write(data)
+
+
+def test_refreshing_names_opens_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder itself is opened and closed, which makes a client ask its server; a missing one is no error."""
+    opened: list[str] = []
+    real = os.open
+    monkeypatch.setattr(os, "open", lambda path, *args: (opened.append(str(path)), real(path, *args))[1])
+    before = len(os.listdir("/proc/self/fd"))
+
+    refresh_names(tmp_path)
+    refresh_names(tmp_path / "missing")
+
+    assert opened == [str(tmp_path), str(tmp_path / "missing")]
+    assert len(os.listdir("/proc/self/fd")) == before

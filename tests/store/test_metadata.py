@@ -213,3 +213,17 @@ def test_an_unreadable_generation_is_not_passed_over(
             metadata.read_latest(layout)
 
     as_another_user(look)
+
+
+def test_a_task_is_looked_for_afresh(layout: TaskLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder around a task is opened before its log is listed: else NFS may still show one that was moved away."""
+    steps: list[tuple[str, str]] = []
+    real_open, real_listdir = os.open, os.listdir
+    monkeypatch.setattr(
+        os, "open", lambda path, *args, **more: (steps.append(("open", str(path))), real_open(path, *args, **more))[1]
+    )
+    monkeypatch.setattr(os, "listdir", lambda path: (steps.append(("list", str(path))), real_listdir(path))[1])
+
+    metadata.read_latest(layout)
+
+    assert steps[:2] == [("open", str(layout.folder.parent)), ("list", str(layout.metadata))]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from localtrack.fs.disk import refresh_names
 from localtrack.records.task import TaskRecord
 from localtrack.runtime.session import Session
 from localtrack.services import tasks
@@ -39,6 +40,7 @@ class Section:
         """Return the task's folder, also after it was moved."""
         if self._session is not None and self._owned:
             return self._session.writer.folder  # its writer notices when it goes, and says so
+        refresh_names(self._folder.parent)  # another host may have moved the folder
         if not (self._folder / "task").is_dir():
             self._folder = tasks.folder_of(self._ctx, self._id)
         return self._folder
