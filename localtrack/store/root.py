@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from localtrack.errors import CorruptFileError, StoreError, StoreFormatError, TaskNotFoundError
-from localtrack.fs.disk import Disk, Modes, list_names, read_bytes, remove_files
+from localtrack.fs.disk import Disk, Modes, is_listed, list_names, read_bytes, remove_files
 from localtrack.records.ids import new_task_id
 from localtrack.records.task import TaskRecord
 from localtrack.store import metadata
@@ -298,7 +298,7 @@ class Store:
                 note = json.loads(read_bytes(self.layout.trash / name / "trash.json", 1 << 20))
             except (OSError, ValueError, RecursionError):
                 continue
-            if isinstance(note, dict) and (self.layout.trash / name / "task-folder").is_dir():
+            if isinstance(note, dict) and "task-folder" in list_names(self.layout.trash / name):
                 notes.append({**note, "entry": name})
         return sorted(notes, key=lambda note: str(note.get("at", "")), reverse=True)
 
@@ -312,7 +312,7 @@ class Store:
             StoreError: no such entry.
         """
         source = self.layout.trash / entry / "task-folder"
-        if not source.is_dir():
+        if not is_listed(source):
             raise StoreError(f"no trash entry {entry}; `localtrack restore` lists them", path=str(source))
         record = metadata.read_latest(TaskLayout(source))
         try:
