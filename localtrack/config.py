@@ -25,7 +25,7 @@ class Settings:
 
     Attributes:
         lease_s: seconds without a changed heartbeat after which a writer on another host counts as dead.
-        heartbeat_s: seconds between two heartbeats.
+        heartbeat_s: seconds between two heartbeats; a sixth of the lease where that is less.
         sync_interval_s: at most so many seconds of reports are lost to a power cut.
         reuse_hours: age in hours up to which ``Task.init`` takes up the last task of that name again.
         exit_wait_s: at most so many seconds the end of the process waits for captures.
@@ -53,6 +53,11 @@ class Settings:
     bundle: bool = False
     trust_pickles: bool = False
     source: str = field(default="", compare=False)
+
+    @property
+    def beat_s(self) -> float:
+        """Seconds between two heartbeats: never so many that a living writer would look dead under a short lease."""
+        return min(self.heartbeat_s, self.lease_s / 6.0)
 
 
 def load_settings(start: Path | None = None) -> Settings:

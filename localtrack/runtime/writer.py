@@ -227,7 +227,7 @@ class TaskWriter:
             try:
                 self.scalars.drain()
                 self.console.drain()
-                if moment - last_beat >= settings.heartbeat_s:
+                if moment - last_beat >= settings.beat_s:
                     last_beat = moment
                     self._beat()
                     self._check_presence()
