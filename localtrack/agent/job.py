@@ -33,6 +33,7 @@ from localtrack.store.root import Store
 
 CHILD_PREFIX = "child-"
 LEFTOVER_GRACE_S = 5.0
+SAME_SYSTEM = ("machine", "boot", "pidns")
 DROPPED_VARIABLES = ("LOCALTRACK_PARENT", "LOCALTRACK_TASK_ID", "LOCALTRACK_CLAIM")
 LOST, SKIPPED, RELEASED = "lost", "skipped", "released"
 _LOG = logging.getLogger("localtrack.agent")
@@ -233,8 +234,10 @@ class Job:
     def _end_leftover(self) -> None:
         """End the child that a dead agent left running on this host, so that the task does not run twice."""
         previous = self._offer.previous
-        if previous is None or previous.owner.get("machine") != self._owner.get("machine") or not previous.agent:
+        if previous is None or not previous.agent:
             return
+        if any(previous.owner.get(key) != self._owner.get(key) for key in SAME_SYSTEM):
+            return  # hosts made from one image share a machine id: the process numbers are not of this kernel
         folder = self._agent_folder.parent / previous.agent
         for name in list_names(folder):
             if name != f"{CHILD_PREFIX}{previous.entry}.{previous.number}":

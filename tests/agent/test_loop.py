@@ -309,6 +309,26 @@ class TestDeath:
         assert (record.status, record.runtime["claim"][-2:]) == ("completed", ".2")
         assert "taken over" in [entry["reason"] for entry in record.history]
 
+    def test_processes_of_another_kernel_are_left_alone(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An agent ends no process for a dead one that ran under another boot: its numbers mean others there."""
+        marker = world.tmp_path / "pids"
+        seconds = f"120 if len(open({str(marker)!r}).readlines()) == 1 else 0"
+        task = world.script(MARKER.format(path=str(marker), seconds=seconds))
+        first = world.start_agent()
+        wait_for(lambda: marker.exists() and marker.read_text().endswith("\n") and world.is_running(task))
+        child = int(marker.read_text())
+        first.kill()
+        first.wait(30)
+        second = world.agent()
+        identity = second._identify()
+        monkeypatch.setattr(second, "_identify", lambda: {**identity, "boot": "another"})
+        try:
+            assert second.run() == {"completed": 1}
+            assert not _is_gone(child)
+            assert "left running" not in " ".join(world.said)
+        finally:
+            os.kill(child, signal.SIGKILL)
+
     def test_a_task_that_kills_its_agents_is_a_dead_letter(self, world: World) -> None:
         """Past the limit of attempts a task fails as lost and is not run again."""
         task = world.script("import os, signal, time\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(120)\n")
