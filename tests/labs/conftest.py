@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shlex
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,11 +27,13 @@ class Share:
     """A fresh folder on the export, mounted with one version of NFS on both clients.
 
     Attributes:
+        lab: the network of hosts.
         folder: its path on a client.
         on_server: its path on the server.
     """
 
     version: str
+    lab: uml.Lab
     server: uml.Host
     a: uml.Host
     b: uml.Host
@@ -47,6 +51,26 @@ class Share:
         first, second = (answer(host.expect(job, timeout_s)) for host, job in jobs)
         return first, second
 
+    def start_agent(self, host: uml.Host, **settings: object) -> uml.Job:
+        """Start ``localtrack agent`` on a host and wait until it is registered; settings go into its environment."""
+        log = f"agent-{host.name}.log"
+        variables = {"LOCALTRACK_ROOT": self.folder / "store", **settings}
+        words = ["cd /run/home &&", *(f"{name}={shlex.quote(str(value))}" for name, value in variables.items())]
+        words += [shlex.quote(sys.executable), "-m localtrack.cli agent start --queue default", f"> /run/{log} 2>&1"]
+        agent = host.start(" ".join(words))
+        deadline = time.monotonic() + 60.0
+        while "takes tasks" not in host.run(f"cat /run/{log} || true"):
+            assert time.monotonic() < deadline, f"no agent on {host.name} within 60 s: {host.run(f'cat /run/{log}')}"
+            time.sleep(0.1)
+        return agent
+
+    def add_host(self, name: str, address: str) -> uml.Host:
+        """Boot one more client, whose power may be cut."""
+        host = self.lab.boot(name, address, "client")
+        host.wait_ready()
+        mount(host, self.version)
+        return host
+
     def begin(self, host: uml.Host, action: str, *arguments: object) -> uml.Job:
         """Start a worker on a host without waiting for it."""
         return host.start_python(WORKER, action, self.folder, *arguments)
@@ -57,8 +81,15 @@ def answer(output: str) -> Any:
     return json.loads(output.splitlines()[-1])
 
 
+def mount(host: uml.Host, version: str) -> None:
+    """Mount the export on a client at ``/mnt/v<version>``, with the options that are nobody's special choice."""
+    exported = "/mnt/export" if version == "3" else "/"
+    folder = f"/mnt/v{version}"
+    host.run(f"mkdir -p {folder} && mount -t nfs -o vers={version} {SERVER_ADDRESS}:{exported} {folder}")
+
+
 @pytest.fixture(scope="session")
-def hosts() -> Iterator[tuple[uml.Host, uml.Host, uml.Host]]:
+def hosts() -> Iterator[tuple[uml.Lab, uml.Host, uml.Host, uml.Host]]:
     """Server, ``a`` and ``b``, the export mounted at ``/mnt/v4.2`` and ``/mnt/v3``."""
     reason = uml.missing()
     if reason:
@@ -69,23 +100,20 @@ def hosts() -> Iterator[tuple[uml.Host, uml.Host, uml.Host]]:
         for host in (server, *clients):
             host.wait_ready()
         for version, client in itertools.product(VERSIONS, clients):
-            exported = "/mnt/export" if version == "3" else "/"
-            client.run(
-                f"mkdir -p /mnt/v{version} && mount -t nfs -o vers={version} {SERVER_ADDRESS}:{exported} /mnt/v{version}"
-            )
-        yield server, clients[0], clients[1]
+            mount(client, version)
+        yield lab, server, clients[0], clients[1]
 
 
 _numbers = itertools.count()
 
 
 @pytest.fixture(params=VERSIONS, ids=lambda version: f"v{version}")
-def share(request: pytest.FixtureRequest, hosts: tuple[uml.Host, uml.Host, uml.Host]) -> Share:
+def share(request: pytest.FixtureRequest, hosts: tuple[uml.Lab, uml.Host, uml.Host, uml.Host]) -> Share:
     """A fresh folder on the export, once for each version of NFS."""
-    server, a, b = hosts
+    lab, server, a, b = hosts
     name = f"{os.getpid()}-{next(_numbers)}"
     server.run(f"mkdir -m 777 /mnt/export/{name}")
     folder = Path(f"/mnt/v{request.param}/{name}")
     for host in (a, b):
         host.run(f"ls {folder.parent} | grep -qx {name}")
-    return Share(request.param, server, a, b, folder, Path("/mnt/export") / name)
+    return Share(request.param, lab, server, a, b, folder, Path("/mnt/export") / name)

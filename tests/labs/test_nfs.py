@@ -11,13 +11,53 @@ from collections import Counter
 
 import pytest
 
-from tests.labs.conftest import Share, answer
+from tests.labs.conftest import VERSIONS, WORKER, Share, answer
 from tests.labs.uml import Host
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 INCREMENTS = 60
 SEEN_WITHIN_S = 5.0
+
+
+POLL_INTERVAL_S = 2.0
+CLAIM_WITHIN_S = 2.0
+LEASE_S = 6.0
+TAKEN_OVER_WITHIN_LEASES = 6
+
+RUN_MARKER = """
+import os, pathlib, socket, time
+folder = pathlib.Path(os.environ["LOCALTRACK_ROOT"]).parent
+number = 1 + sum(name.startswith("ran.") for name in os.listdir(folder))
+host = socket.gethostname()
+with open(folder / f"ran.{host}.{number}", "x"):
+    pass
+"""
+TRACKED = (
+    RUN_MARKER
+    + """
+from localtrack import Task
+task = Task.init(project_name="lab", task_name="tracked", auto_resource_monitoring=False)
+task.get_logger().report_scalar("loss", "train", 0.5, 1)
+"""
+)
+STAYING = (
+    RUN_MARKER
+    + """
+if host.startswith("c"):
+    time.sleep(600)
+"""
+)
+
+
+def write_script(share: Share, code: str) -> None:
+    """Put a script where the hosts find it."""
+    share.server.run(f"cat > {share.on_server}/main.py <<'END'\n{code}\nEND")
+
+
+def runs_of(share: Share) -> list[str]:
+    """Return the markers that the runs of a script left."""
+    return [name for name in share.server.run(f"ls {share.on_server}").split() if name.startswith("ran.")]
 
 
 def lost_updates(expected: int, found: int) -> int:
@@ -107,6 +147,67 @@ def test_running_task_of_a_cloned_host_is_not_lost(share: Share) -> None:
     share.server.run(f"touch {share.on_server}/release")
     assert answer(share.a.expect(held)) == task_id
     assert share.call(share.b, "status", task_id) == "completed"
+
+
+def test_deleted_task_is_gone_for_a_host_that_reads_it(share: Share) -> None:
+    """A task that one host deletes is gone within seconds for another one whose cache still holds its folder."""
+    share.call(share.a, "make-store")
+    (task_id,) = share.call(share.a, "create-tasks", 1)
+    share.call(share.b, "status", task_id)
+    watch = share.begin(share.b, "watch-gone", task_id, "looked")
+    wait_for_marker(share.server, share, "looked")
+    share.call(share.a, "delete-task", task_id)
+    made = time.monotonic()
+    answer(share.b.expect(watch))
+    assert time.monotonic() - made <= SEEN_WITHIN_S
+
+
+def test_agent_on_another_host_runs_a_task(share: Share) -> None:
+    """An agent runs what another host enqueues, woken by polling; the other host sees it end. So it does after a reset."""
+    share.call(share.a, "make-store")
+    write_script(share, TRACKED)
+    agent = share.start_agent(share.b, LOCALTRACK_POLL_INTERVAL_S=POLL_INTERVAL_S)
+    timer = share.server.start_python(WORKER, "time-claim", share.on_server, "looked")
+    wait_for_marker(share.server, share, "looked")
+    task_id = share.call(share.a, "enqueue-script", share.folder / "main.py")
+    seen = share.call(share.a, "follow", task_id)
+    claimed_after_s = float(answer(share.server.expect(timer)))
+    assert seen[-1] == "completed", share.b.run("cat /run/agent-b.log")
+    run = share.call(share.a, "describe-run", task_id)
+    assert (run["exit"], run["host"], run["claims"], run["metrics"]) == (0, "b", ["1"], ["loss"])
+    assert claimed_after_s <= POLL_INTERVAL_S + CLAIM_WITHIN_S
+    # the draft of a reset takes a folder of its own, and the third one that of the first
+    for statuses in share.call(share.a, "rerun", task_id, 2):
+        assert statuses[-1] == "completed", share.b.run("cat /run/agent-b.log")
+    assert share.call(share.a, "stop-agents") == 1
+    share.b.expect(agent)
+    assert sorted(runs_of(share)) == ["ran.b.1", "ran.b.2", "ran.b.3"]
+
+
+def test_task_of_a_dead_host_is_taken_over_once(share: Share) -> None:
+    """When the power of an agent's host is cut, one of two other agents runs its task, once, after the lease."""
+    share.call(share.a, "make-store")
+    write_script(share, STAYING)
+    number = 10 + VERSIONS.index(share.version)
+    victim = share.add_host(f"c{number}", f"10.77.0.{number}")
+    share.start_agent(victim, LOCALTRACK_LEASE_S=LEASE_S)
+    task_id = share.call(share.a, "enqueue-script", share.folder / "main.py")
+    wait_for_marker(share.server, share, f"ran.{victim.name}.1")
+    agents = [share.start_agent(host, LOCALTRACK_LEASE_S=LEASE_S) for host in (share.a, share.b)]
+    assert share.call(share.a, "status", task_id) == "in_progress"
+    victim.cut_power()
+    cut = time.monotonic()
+    assert share.call(share.a, "follow", task_id)[-1] == "completed"
+    assert time.monotonic() - cut <= TAKEN_OVER_WITHIN_LEASES * LEASE_S
+    assert share.call(share.b, "stop-agents") == 3
+    for host, agent in zip((share.a, share.b), agents, strict=True):
+        host.expect(agent)
+    run = share.call(share.b, "describe-run", task_id)
+    assert (run["status"], run["claims"], run["claim"], run["waiting"]) == ("completed", ["1", "2"], "2", 0)
+    assert run["reasons"].count("taken over") == 1
+    assert sorted(name.rpartition(".")[0] for name in runs_of(share)) == sorted(
+        [f"ran.{victim.name}", f"ran.{run['host']}"]
+    )
 
 
 @pytest.mark.parametrize("share", ["4.2"], indirect=True)

@@ -179,6 +179,129 @@ def status(folder: Path, task_id: str) -> str:
     return tasks.read(_context(folder), task_id).status
 
 
+def enqueue_script(folder: Path, code: Path) -> str:
+    """Make a task of a script without git, stored whole, and enqueue it."""
+    from localtrack.services import lifecycle, tasks
+    from localtrack.store.blobs import put_content
+
+    ctx = _context(folder)
+    where, record = tasks.create(ctx, name="a script", project="lab")
+    stored = put_content(ctx.store.disk, where, "code", "script", ".py", Path(code).read_bytes()).to_json()
+    script = {
+        "entry_point": "main.py",
+        "working_dir": ".",
+        "repository": "",
+        "root": "",
+        "commit": "",
+        "source": stored,
+    }
+    tasks.edit(ctx, record.id, lambda r: replace(r, script=script), "script")
+    lifecycle.enqueue(ctx, record.id, "default")
+    return record.id
+
+
+def rerun(folder: Path, task_id: str, number: str) -> list[list[str]]:
+    """Reset and enqueue a task so many times; returns the statuses that this host sees, one list a run."""
+    from localtrack.services import lifecycle
+
+    ctx = _context(folder)
+    runs = []
+    for _ in range(int(number)):
+        lifecycle.enqueue(ctx, task_id, "default", force=True)
+        runs.append(_follow(ctx, task_id))
+    return runs
+
+
+def follow(folder: Path, task_id: str) -> list[str]:
+    """Return the statuses of a task that this host sees, one after another, until it has ended."""
+    return _follow(_context(folder), task_id)
+
+
+def time_claim(folder: Path, marker: str) -> float:
+    """Return the seconds between the next entry and its claim; on the server, where nothing is cached."""
+    queue = folder / "store" / "queues" / "default"
+    before = set(os.listdir(queue / "pending"))
+    (folder / marker).touch()
+    (entry,) = _until(lambda: set(os.listdir(queue / "pending")) - before)
+    start = time.monotonic()
+    _until(lambda: f"{entry}.1" in os.listdir(queue / "claims"))
+    return time.monotonic() - start
+
+
+def stop_agents(folder: Path) -> int:
+    """Ask all registered agents to end after their task; returns how many they are."""
+    from localtrack.queue.agents import Agents
+
+    agents = Agents(_context(folder).store)
+    found = agents.list()
+    for agent in found:
+        agents.request_stop(agent.id)
+    return len(found)
+
+
+def describe_run(folder: Path, task_id: str) -> dict[str, Any]:
+    """Return how a task ended, who ran it, under which claims, and what it reported."""
+    from localtrack.services import tasks
+
+    ctx = _context(folder)
+    record = tasks.read(ctx, task_id)
+    queue = ctx.queues.get("default")
+    return {
+        "status": record.status, "exit": record.exit.get("code"), "host": (record.owner or {}).get("host"),
+        "claim": str(record.runtime.get("claim", "")).rpartition(".")[2], "metrics": sorted(record.last_metrics),
+        "claims": sorted(name.rpartition(".")[2] for name in os.listdir(queue.paths.claims) if task_id in name),
+        "reasons": [change.get("reason") for change in record.history], "waiting": len(queue.entries()),
+    }  # fmt: skip
+
+
+def watch_gone(folder: Path, task_id: str, marker: str) -> float:
+    """Read a task again and again until it is deleted; returns the seconds from the file ``marker`` of the deleter."""
+    from localtrack.errors import TaskNotFoundError
+    from localtrack.services import tasks
+
+    ctx = _context(folder)
+
+    def is_gone() -> bool:
+        try:
+            return tasks.read(ctx, task_id).id != task_id
+        except TaskNotFoundError:
+            return True
+
+    return _watch(is_gone, folder / marker)
+
+
+def delete_task(folder: Path, task_id: str) -> str:
+    """Move a task to the trash."""
+    from localtrack.services import tasks
+
+    return tasks.delete(_context(folder), task_id)
+
+
+def _follow(ctx: StoreContext, task_id: str) -> list[str]:
+    from localtrack.records.status import ENDED, Status
+    from localtrack.services import tasks
+
+    seen: list[str] = []
+
+    def has_ended() -> bool:
+        now = tasks.read(ctx, task_id).status
+        if seen[-1:] != [now]:
+            seen.append(now)
+        return Status(now) in ENDED
+
+    _until(has_ended)
+    return seen
+
+
+def _until(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + WAIT_S
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"not so within {WAIT_S} s")
+        time.sleep(0.05)
+    return found
+
+
 def _context(folder: Path) -> StoreContext:
     from localtrack.services.context import open_context
 
@@ -238,7 +361,8 @@ ACTIONS: dict[str, Callable[..., Any]] = {
     function.__name__.replace("_", "-"): function
     for function in (
         make_store, create_tasks, list_tasks, increment, counter, increment_naively, enqueue_tasks, claim_all,
-        watch_task, watch_entry, create_task, enqueue, hold_task, status,
+        watch_task, watch_entry, create_task, enqueue, hold_task, status, enqueue_script, rerun, follow, time_claim,
+        stop_agents, describe_run, watch_gone, delete_task,
     )
 }  # fmt: skip
 
