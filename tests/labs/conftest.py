@@ -20,6 +20,7 @@ from tests.labs import uml
 WORKER = Path(__file__).with_name("worker.py")
 SERVER_ADDRESS = "10.77.0.1"
 VERSIONS = ("4.2", "3")
+AGENT_LOG = "/run/agent.log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +53,19 @@ class Share:
         return first, second
 
     def start_agent(self, host: uml.Host, **settings: object) -> uml.Job:
-        """Start ``localtrack agent`` on a host and wait until it is registered; settings go into its environment."""
-        log = f"agent-{host.name}.log"
+        """Start ``localtrack agent`` on a host; settings go into its environment."""
+        host.run(f"rm -f {AGENT_LOG}")
         variables = {"LOCALTRACK_ROOT": self.folder / "store", **settings}
-        words = ["cd /run/home &&", *(f"{name}={shlex.quote(str(value))}" for name, value in variables.items())]
-        words += [shlex.quote(sys.executable), "-m localtrack.cli agent start --queue default", f"> /run/{log} 2>&1"]
-        agent = host.start(" ".join(words))
+        words = [f"{name}={shlex.quote(str(value))}" for name, value in variables.items()]
+        command = shlex.join([sys.executable, "-m", "localtrack.cli", "agent", "start", "--queue", "default"])
+        return host.start(f"cd /run/home && {' '.join(words)} {command} > {AGENT_LOG} 2>&1")
+
+    def wait_for_agent(self, host: uml.Host) -> None:
+        """Wait until the agent on a host takes tasks."""
         deadline = time.monotonic() + 60.0
-        while "takes tasks" not in host.run(f"cat /run/{log} || true"):
-            assert time.monotonic() < deadline, f"no agent on {host.name} within 60 s: {host.run(f'cat /run/{log}')}"
-            time.sleep(0.1)
-        return agent
+        while "takes tasks" not in (said := agent_log(host)):
+            assert time.monotonic() < deadline, f"no agent on {host.name} within 60 s: {said}"
+            time.sleep(0.2)
 
     def add_host(self, name: str, address: str) -> uml.Host:
         """Boot one more client, whose power may be cut."""
@@ -73,7 +76,12 @@ class Share:
 
     def begin(self, host: uml.Host, action: str, *arguments: object) -> uml.Job:
         """Start a worker on a host without waiting for it."""
-        return host.start_python(WORKER, action, self.folder, *arguments)
+        return host.ask(action, self.folder, *arguments)
+
+
+def agent_log(host: uml.Host) -> str:
+    """Return what the agent on a host said."""
+    return host.run(f"cat {AGENT_LOG} || true")
 
 
 def answer(output: str) -> Any:
@@ -101,6 +109,8 @@ def hosts() -> Iterator[tuple[uml.Lab, uml.Host, uml.Host, uml.Host]]:
             host.wait_ready()
         for version, client in itertools.product(VERSIONS, clients):
             mount(client, version)
+        for host in (server, *clients):
+            host.serve(WORKER)
         yield lab, server, clients[0], clients[1]
 
 

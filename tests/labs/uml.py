@@ -7,6 +7,7 @@ Nothing of what it does reaches the network: the switch is a socket in the lab's
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -15,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +30,7 @@ PACKAGES = {
     "mount.nfs": "nfs-common",
     "rpc.nfsd": "nfs-kernel-server",
 }
+PIPE = "/run/worker"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -102,10 +103,16 @@ class Host:
         part.rename(self._file(job, "command"))
         return job
 
-    def start_python(self, script: Path, *arguments: object) -> Job:
-        """Start a Python script with the interpreter of the tests."""
-        words: Sequence[object] = (sys.executable, script, *arguments)
-        return self.start(" ".join(shlex.quote(str(word)) for word in words))
+    def serve(self, script: Path) -> None:
+        """Keep a Python script running, with the interpreter of the tests, that does what :meth:`ask` says."""
+        self.run(f"mkfifo {PIPE}")
+        self.start(shlex.join([sys.executable, str(script), "serve", PIPE]))
+
+    def ask(self, *words: object) -> Job:
+        """Let the script that this host serves run an action, in a process of its own."""
+        pipe = f"{PIPE}.{self._jobs}"
+        line = shlex.quote(json.dumps([pipe, *map(str, words)]))
+        return self.start(f"mkfifo {pipe} && echo {line} > {PIPE} && cat {pipe} && exit $(cat {pipe}.status)")
 
     def finish(self, job: Job, timeout_s: float = 60.0) -> Finished:
         """Wait for a command to end.

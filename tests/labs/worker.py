@@ -1,15 +1,19 @@
 """What runs on a lab host: one action, its answer as JSON on the last line. Every call into localtrack is here.
 
-Usage: ``worker.py ACTION FOLDER ARGUMENT... [--barrier FILE]``; the store is ``FOLDER/store``.
+Usage: ``worker.py ACTION FOLDER ARGUMENT... [--barrier FILE]``; the store is ``FOLDER/store``. ``worker.py serve PIPE``
+runs actions that come through a pipe, each in a process of its own, forked where everything is imported already: a
+start of Python takes two seconds on a lab host.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -289,16 +293,16 @@ def _follow(ctx: StoreContext, task_id: str) -> list[str]:
             seen.append(now)
         return Status(now) in ENDED
 
-    _until(has_ended)
+    _until(has_ended, 0.3)
     return seen
 
 
-def _until(condition: Callable[[], Any]) -> Any:
+def _until(condition: Callable[[], Any], pause_s: float = 0.05) -> Any:
     deadline = time.monotonic() + WAIT_S
     while not (found := condition()):
         if time.monotonic() > deadline:
             raise SystemExit(f"not so within {WAIT_S} s")
-        time.sleep(0.05)
+        time.sleep(pause_s)
     return found
 
 
@@ -367,6 +371,39 @@ ACTIONS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
+def serve(pipe: Path) -> None:
+    """Run the actions that come through a pipe, one line each: ``[answer's pipe, word, ...]``; never returns."""
+    import localtrack.index.search
+    import localtrack.queue.agents
+    import localtrack.queue.consumer
+    import localtrack.services.lifecycle  # noqa: F401
+
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with open(os.open(pipe, os.O_RDWR), encoding="utf-8") as lines:
+        for line in lines:
+            if os.fork() == 0:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                answer, *words = json.loads(line)
+                _answer(Path(answer), words)
+
+
+def _answer(pipe: Path, words: list[str]) -> None:
+    """Run one action in this process and end it; what it prints goes to the pipe, its exit status beside it."""
+    fd = os.open(pipe, os.O_WRONLY)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    code = 1
+    try:
+        main(words)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        pipe.with_name(f"{pipe.name}.status").write_text(str(code))
+        os._exit(code)
+
+
 def main(words: list[str]) -> None:
     """Run one action."""
     if "--barrier" in words:
@@ -375,6 +412,8 @@ def main(words: list[str]) -> None:
         del words[at : at + 2]
         _meet(barrier)
     action, folder, *arguments = words
+    if action == "serve":
+        serve(Path(folder))
     print(json.dumps(ACTIONS[action](Path(folder), *arguments)))
 
 
