@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from localtrack.records.parameters import entry
@@ -42,7 +43,7 @@ class Captures:
         self._folder = folder
         self._remote = remote
         self._argv = list(sys.argv)
-        self._main = sys.modules.get("__main__")
+        self._main = _main_as_it_is_now()
         self._roots: list[Path] = []
         self._entry: Path | None = None
         self._modules_seen = 0
@@ -135,3 +136,13 @@ class Captures:
             return parameters.merged(result, entries) if entries else result
 
         self._keep(change, "captured")
+
+
+def _main_as_it_is_now() -> ModuleType:
+    """Return a stand-in for the main module: the interpreter takes ``__file__`` away as soon as the script has ended."""
+    names = vars(sys.modules["__main__"]) if "__main__" in sys.modules else {}
+    stand_in = ModuleType("__main__")
+    for name in ("__file__", "__spec__", "__package__"):
+        if name in names:
+            setattr(stand_in, name, names[name])
+    return stand_in
