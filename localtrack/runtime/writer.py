@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from localtrack.errors import LocaltrackError
-from localtrack.fs.disk import list_names, read_bytes
+from localtrack.fs.disk import list_names, read_bytes, refresh_names
 from localtrack.records.ids import new_sortable_id
 from localtrack.records.task import Json, TaskRecord
 from localtrack.records.values import encode
@@ -259,6 +259,7 @@ class TaskWriter:
             os.fsync(self._heartbeat_fd)
 
     def _check_presence(self) -> None:
+        refresh_names(self.layout.metadata)
         if not self.folder.is_dir():
             try:
                 self.folder = self.ctx.index.locate(self.task_id)

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 from localtrack.fs.disk import read_bytes
 from localtrack.records.status import Status
 from localtrack.records.task import Json, TaskRecord
-from localtrack.services.context import host_name
 from localtrack.store.layout import TaskLayout
 
 if TYPE_CHECKING:
@@ -43,8 +42,7 @@ def owner_alive(owner: Json) -> bool | None:
     if not owner.get("machine") or owner["machine"] != here.machine_id:
         return None
     if owner.get("boot") != here.boot_id:
-        # this machine was started anew, or it is another one made from the same image: only its own name tells
-        return False if owner.get("host") == host_name() else None
+        return None  # started anew, or another machine made from the same image: only the lease tells them apart
     if owner.get("pidns", here.pid_namespace) != here.pid_namespace:
         return None  # another container of this machine: its process numbers mean nothing here
     from localtrack.capture.host import is_alive
