@@ -282,6 +282,6 @@ def test_the_environment_of_this_test_is_mapped(tmp_path: Path) -> None:
     """On the real modules of this process the right names come out."""
     entry = script(tmp_path, "import numpy as np\nimport sklearn\nfrom PIL import Image\nimport localtrack\n")
     state = capture_packages(entry, [], sys.modules)
-    names = {Requirement(line).name for line in state.imported}
+    names = {Requirement(line).name.lower() for line in state.imported}
     assert names >= {"numpy", "scikit-learn", "pillow"}
     assert f"numpy=={numpy.__version__}" in state.imported

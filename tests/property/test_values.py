@@ -40,11 +40,11 @@ NESTED = st.recursive(
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Tell whether two values are equal with their types, NaN being NaN."""
+    """Tell whether two values are equal with their types; a NaN is a NaN, whatever its bits are."""
     if type(one) is not type(other):
         return False
     if isinstance(one, float):
-        return math.copysign(1, one) == math.copysign(1, other) and (one == other or (one != one and other != other))
+        return math.isnan(other) if math.isnan(one) else (one, math.copysign(1, one)) == (other, math.copysign(1, other))
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, dict):
