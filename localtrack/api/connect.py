@@ -1,6 +1,6 @@
 """``connect``: an object's values into the task, or under an agent the task's values into the object.
 
-Source: ClearML's Task.connect and connect_configuration, measured; the README's list of differences.
+Source: ClearML's Task.connect and connect_configuration, measured.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localtrack.errors import InvalidValueError
+from localtrack.errors import InvalidValueError, TaskNotFoundError
 from localtrack.records.parameters import DEFAULT_SECTION, Entry, cast_like, entry, leaves, value_of
 from localtrack.services import parameters
 
@@ -105,7 +105,12 @@ def _connect_attributes(
 def _connect_parser(task: ParametersSection, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Its parses are recorded by the hook; one that never parsed is recorded by its defaults."""
     values = {action.dest: action.default for action in parser._actions if action.dest not in ("help", "==SUPPRESS==")}
-    known = task._read().parameters
+    try:
+        known = task._read().parameters
+    except (TaskNotFoundError, OSError):
+        if not task._owned:
+            raise
+        known = {}  # the store is gone: the edit below says so
     fresh = {name: value for name, value in values.items() if f"Args/{name}" not in known}
     _record(task, "Args", fresh, False)
     return parser

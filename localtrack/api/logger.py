@@ -13,7 +13,7 @@ import logging
 import mimetypes
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -207,7 +207,7 @@ class Logger:
             if not file_extension:
                 raise UsageError("report_media: a stream needs file_extension, such as '.html'")
             suffix = file_extension if file_extension.startswith(".") else f".{file_extension}"
-            data = stream.encode() if isinstance(stream, str) else stream.read()
+            data = stream if isinstance(stream, (str, bytes, bytearray)) else stream.read()
             data = data.encode() if isinstance(data, str) else bytes(data)
             kind = mimetypes.guess_type(f"x{suffix}")[0] or "application/octet-stream"
             self._media_stream(title, series, iteration, io.BytesIO(data), suffix, kind)
@@ -265,6 +265,8 @@ class Logger:
             name = new_sortable_id()
             target = TaskLayout(folder).media / f"{name}{suffix[:16]}"
             disk.make_dir(target.parent)
+            if source is None:
+                stream.seek(0)  # an earlier try may have read it
             if source is not None:
                 stored = put_copy(disk, folder, target, source)
             else:
@@ -272,7 +274,7 @@ class Logger:
             body = {**stored.to_json(), "file": target.name, "content_type": kind}
             self._media_record(title, series, iteration, body, f"{name}.json")
 
-        self._keep(store)
+        self._keep(store, retry=source is None)
 
     def _media_url(self, title: str, series: str, iteration: int | None, url: str, kind: str) -> None:
         body = {"url": url, "content_type": mimetypes.guess_type(url)[0] or kind}
@@ -289,12 +291,22 @@ class Logger:
         data = json.dumps(encode(record), sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
         self._task._ctx.store.disk.publish(data, layout.media / name)
 
-    def _keep(self, action: Any) -> None:
-        """Run a write; a disk that takes none is said once and never reaches the script."""
+    def _keep(self, action: Callable[[], object], *, retry: bool = True) -> None:
+        """Run a write; a disk that takes none is said once and never reaches the script.
+
+        Args:
+            action: the write.
+            retry: whether it can be done later as well; a file of the user's may be gone by then.
+        """
         writer = self._writer or self._open_writer()
         try:
             action()
         except OSError as error:
             if isinstance(error, UsageError):
                 raise
-            writer.say_once(f"report-{error.errno}", f"a report was not kept: {error}")
+            session = self._task._session
+            if session is None or not retry:
+                writer.say_once(f"report-{error.errno}", f"a report was not kept: {error}")
+                return
+            writer.on_trouble(error)
+            session.edits.later(action)

@@ -99,7 +99,7 @@ class Captures:
         fields = code.store_script(self._ctx, self._folder, git, script)
         self._is_diff_large = bool(git and git.is_diff_large and fields["diff"])
         if git and self._ctx.settings.bundle:
-            fields["bundle"] = code.store_bundle(self._ctx, self._folder, git)
+            fields["bundle"] = code.store_bundle(self._ctx, self._folder, git, errors)
         return {**fields, **code.store_packages(self._ctx, self._folder, packages)}
 
     def _find_packages(self, errors: list[str]) -> PackageState:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from localtrack.errors import CorruptFileError, LostClaimError, StoreError, TaskNotFoundError
+from localtrack.errors import CorruptFileError, LocaltrackError, LostClaimError, StoreError, TaskNotFoundError
 from localtrack.records.task import TaskRecord
 from localtrack.runtime.writer import TaskWriter
 from localtrack.services import tasks
@@ -40,7 +40,12 @@ class PatientEdits:
         self._writer = writer
         self._known = record
         self._pending: list[_Edit] = []
+        self._actions: list[Callable[[], object]] = []
         self._lock = threading.RLock()
+
+    def know(self, record: TaskRecord) -> None:
+        """Take a record as the task's latest."""
+        self._known = record
 
     def commit(self, change: Change, label: str, *, checked: bool = True) -> TaskRecord:
         """Commit a change, behind those that wait.
@@ -76,7 +81,15 @@ class PatientEdits:
                     return True
                 except (StoreError, TaskNotFoundError, CorruptFileError, OSError):
                     return False
+                except LocaltrackError as error:  # it may not change any more, as a change that waited before it says
+                    self._writer.say_once(f"edit-{self._pending[0].label}", f"a change that waited is void: {error}")
                 del self._pending[0]
+            while self._actions:
+                try:
+                    self._actions[0]()
+                except OSError:
+                    return False
+                del self._actions[0]
             return True
 
     def _apply(self, edit: _Edit) -> TaskRecord:
@@ -96,8 +109,21 @@ class PatientEdits:
             self._pending.append(edit)
         else:
             self._writer.say_once("edits", f"more than {PENDING_LIMIT} changes wait for the disk: later ones are lost")
-        self._known = edit.change(self._known)
+        try:
+            self._known = edit.change(self._known)
+        except OSError:
+            pass  # a change that writes a file as well: it is only known once the disk takes it
         return self._known
+
+    def later(self, action: Callable[[], object]) -> None:
+        """Keep a write that the disk refused, to be tried again; bounded in number."""
+        with self._lock:
+            if len(self._actions) < PENDING_LIMIT:
+                self._actions.append(action)
+            else:
+                self._writer.say_once(
+                    "reports", f"more than {PENDING_LIMIT} reports wait for the disk: later ones are lost"
+                )
 
     def _say(self, error: Exception) -> None:
         if isinstance(error, TaskNotFoundError):

@@ -77,11 +77,12 @@ class Session:
         self.role = role
         self.options = options
         self.pid = os.getpid()
-        self.record_at_start = record
+        self._record_at_start = record
         self.writer = TaskWriter(ctx, record.id, folder, role)
         claim = str(self.writer.identity["claim"])
         self.edits = PatientEdits(self.writer, record, lambda current: check_claim(current, claim))
         self.closed = False
+        self.asked = (record.project, record.name, record.type)
         self.facade: object = None  # the doors keep their object here, so that a run has one
         self.on_close: list[Callable[[], None]] = []
         self.argument_feed: ArgumentFeed | None = None
@@ -91,6 +92,16 @@ class Session:
         self._signals: SignalWatch | None = None
         self._lock = threading.RLock()
         self._final: Json = {}
+
+    @property
+    def record_at_start(self) -> TaskRecord:
+        """The task as it was when this process took it up."""
+        return self._record_at_start
+
+    @record_at_start.setter
+    def record_at_start(self, record: TaskRecord) -> None:
+        self._record_at_start = record
+        self.edits.know(record)
 
     def start(self, frame: FrameType | None) -> None:
         """Register the writer and put the hooks in place.
@@ -160,7 +171,7 @@ class Session:
         captures = Captures(self.ctx, self.folder, commit, remote=self.options.remote)
         self._capture = threading.Thread(target=captures.run, name="localtrack-capture", daemon=True)
         self._capture.start()
-        self.on_close.append(captures.finish)
+        self.on_close.append(lambda: self._bounded(captures.finish))
 
     def update(self, change: Callable[[TaskRecord], TaskRecord], label: str, *, checked: bool = True) -> TaskRecord:
         """Commit a change that this run's own process makes; one that the disk refuses waits."""
@@ -236,8 +247,11 @@ class Session:
             check_claim(record, str(self.writer.identity["claim"]))
             record = merge(self.writer.merge_metrics(record))
             owner = record.owner or {}
-            if record.state is not Status.IN_PROGRESS or owner.get("writer") != self.writer.id:
+            how = {"code": outcome.code, "signal": outcome.signal, "failure_class": outcome.failure_class}
+            if owner.get("writer") != self.writer.id:
                 return record
+            if record.state is not Status.IN_PROGRESS:  # the script set its own final state
+                return replace(record, exit=how)
             ended = record.with_status(
                 Status(outcome.status),
                 at=now(),
@@ -245,7 +259,6 @@ class Session:
                 reason=outcome.reason,
                 message=outcome.message,
             )
-            how = {"code": outcome.code, "signal": outcome.signal, "failure_class": outcome.failure_class}
             return replace(ended, exit=how, progress=100.0 if outcome.status == "completed" else record.progress)
 
         try:
@@ -260,6 +273,16 @@ class Session:
             action()
         except Exception as error:  # the border to the user's exit: it must stay what it is
             self.writer.say_once(f"end-{type(error).__name__}", f"ending task {self.task_id}: {error}")
+
+    def _bounded(self, action: Callable[[], object]) -> None:
+        """Run a step of the end that may take long, and go on without it when its time is over."""
+        helper = threading.Thread(target=lambda: self._guarded(action), name="localtrack-end", daemon=True)
+        try:
+            helper.start()
+        except RuntimeError:  # the interpreter starts no threads any more
+            self._guarded(action)
+            return
+        helper.join(self.ctx.settings.exit_wait_s)
 
     def _wait_for_captures(self) -> None:
         thread = self._capture

@@ -100,7 +100,8 @@ def _check_same(running: Session, request: InitRequest, kind: str) -> None:
         return
     record = running.record_at_start
     wanted = (request.project and normal_project(request.project), request.name)
-    same = wanted[0] in (None, record.project) and wanted[1] in (None, record.name) and kind == record.type
+    known = (running.asked, (record.project, record.name, record.type))
+    same = any(wanted[0] in (None, project) and wanted[1] in (None, name) and kind == of for project, name, of in known)
     if not same:
         raise UsageError(
             f"this process already runs the task {record.project}/{record.name} ({record.type}, {record.id}): call its "
@@ -142,10 +143,15 @@ def _adopt(ctx: StoreContext, task_id: str, request: InitRequest, frame: FrameTy
     """Run the task that the agent claimed: names, tags and reuse of the call are ignored."""
     folder, record = open_record(ctx, task_id)
     session = _run(ctx, folder, record, request, frame, remote=True)
-    offset = record.last_iteration + 1 if record.last_iteration else 0
+    return Started(session, _offset(session.record_at_start, request))
+
+
+def _offset(record: TaskRecord, request: InitRequest) -> int:
+    """Return what is added to iterations: the number asked for, else what follows the last iteration of the task."""
     if isinstance(request.resume, int) and not isinstance(request.resume, bool):
-        offset = request.resume
-    return Started(session, offset)
+        return request.resume
+    has_reported = any(not title.startswith(":monitor:") for title in record.last_metrics)
+    return record.last_iteration + 1 if has_reported else 0
 
 
 def _resume(
@@ -167,9 +173,9 @@ def _resume(
             + ("clone it" if record.state is Status.PUBLISHED else "its process still runs"),
             task_id=task_id,
         )
-    is_number = isinstance(request.resume, int) and not isinstance(request.resume, bool)
-    offset = int(request.resume) if is_number else (record.last_iteration + 1 if record.last_iteration else 0)
     session = _run(ctx, folder, record, request, frame, remote=False)
+    session.asked = (project, name, kind)
+    offset = _offset(session.record_at_start, request)
     _say(f"continuing task {task_id} ({record.project}/{record.name}); {offset} is added to iterations")
     return Started(session, offset)
 

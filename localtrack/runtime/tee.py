@@ -135,12 +135,20 @@ class ConsoleTee:
 
     def _redirect_handlers(self) -> None:
         streams = {id(original): tee for original, tee in self._installed.values()}
+        for name in ("stdout", "stderr"):
+            original = getattr(sys, name)
+            if name not in self._installed and original is not None:
+                streams[id(original)] = TeeStream(original, self._collectors[name])
         for reference in list(logging._handlerList):  # type: ignore[attr-defined]
             handler = reference()
             if isinstance(handler, logging.StreamHandler) and id(handler.stream) in streams:
                 tee = streams[id(handler.stream)]
-                self._handlers.append((handler, handler.stream, tee))
-                handler.stream = tee
+                original = handler.stream
+                try:
+                    handler.stream = tee
+                except AttributeError:
+                    continue  # logging's last resort looks for sys.stderr anew each time
+                self._handlers.append((handler, original, tee))
 
     def flush_old_partials(self) -> None:
         """Write out unfinished lines that have stood for a while."""

@@ -248,7 +248,10 @@ class TaskWriter:
             except LocaltrackError as error:
                 self.say_once(type(error).__name__, str(error))
             for action in self.on_tick:
-                action()
+                try:
+                    action()
+                except Exception as error:  # the capture border: the thread tends the journal too and must go on
+                    self.say_once(f"tick-{type(error).__name__}", f"{type(error).__name__}: {error}")
 
     def _beat(self) -> None:
         if self._heartbeat_fd < 0:

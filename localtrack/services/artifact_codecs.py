@@ -70,8 +70,13 @@ def _is_image(value: Any) -> bool:
 
 
 def _write_image(value: Any, stream: BinaryIO) -> None:
+    from localtrack.records.values import UnstorableValueError
+
     buffer = io.BytesIO()
-    value.save(buffer, format="PNG")
+    try:
+        value.save(buffer, format="PNG")
+    except (OSError, ValueError) as error:
+        raise UnstorableValueError(f"PNG can't hold this image: {error}") from None
     stream.write(buffer.getbuffer())
 
 

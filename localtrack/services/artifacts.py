@@ -175,11 +175,16 @@ def _as_files(value: Any) -> Path | list[Path] | str | None:
         return text
     if "\0" in text or "\n" in text:
         return None
-    path = Path(text).expanduser()
-    if path.is_file():
-        return path
-    if path.is_dir():
-        return [path]
+    try:
+        path = Path(text).expanduser()
+        if path.is_file():
+            return path
+        if path.is_dir():
+            return [path]
+    except (OSError, RuntimeError, ValueError):  # too long for a name, or a home of nobody: a text, no path
+        if isinstance(value, os.PathLike):
+            raise
+        return None
     if any(char in text for char in "*?["):
         found = [Path(name) for name in sorted(glob.glob(text, recursive=True)) if Path(name).is_file()]
         return found or None

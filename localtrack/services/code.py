@@ -56,14 +56,21 @@ def diff_artifact(script: Json) -> Json:
     }  # fmt: skip
 
 
-def store_bundle(ctx: StoreContext, folder: Path, git: GitState) -> Json | None:
-    """Store a git bundle of the commit, so that another host needs no access to the repository."""
+def store_bundle(ctx: StoreContext, folder: Path, git: GitState, errors: list[str]) -> Json | None:
+    """Store a git bundle of the commit, so that another host needs no access to the repository.
+
+    Args:
+        ctx: the store.
+        folder: the task's folder.
+        git: the repository.
+        errors: gets what went wrong.
+    """
     from localtrack.capture.bundle import bundle_commit
 
     if not git.root or not git.commit:
         return None
     temporary = ctx.store.disk.new_tmp_name()
-    bundle_commit(Path(git.root), git.commit, temporary)
+    errors += bundle_commit(Path(git.root), git.commit, temporary).errors
     try:
         if not temporary.exists():
             return None

@@ -15,7 +15,7 @@ from localtrack.fs.disk import remove_tree
 from localtrack.records.ids import new_sortable_id
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
-from localtrack.services import tasks
+from localtrack.services import reports, tasks
 from localtrack.services.context import StoreContext
 from localtrack.services.liveness import LOST_REASON, effective
 from localtrack.store.documents import now
@@ -70,7 +70,7 @@ def admit_loss(ctx: StoreContext, record: TaskRecord, folder: Path) -> TaskRecor
     lost = record.with_status(
         Status.FAILED, at=now(), by=ctx.author.user, reason=LOST_REASON, message=seen.status_message
     )
-    return replace(lost, exit=seen.exit)
+    return replace(reports.with_reported_metrics(lost, folder), exit=seen.exit)
 
 
 def reset(ctx: StoreContext, task_id: str, *, force: bool = False, reason: str = "reset") -> tuple[TaskRecord, str]:
@@ -180,7 +180,8 @@ def dequeue(ctx: StoreContext, task_id: str) -> TaskRecord:
 def _state_before_queueing(record: TaskRecord) -> Status:
     for change in reversed(record.history):
         if change.get("to") == Status.QUEUED.value:
-            return Status.STOPPED if change.get("from") == Status.STOPPED.value else Status.CREATED
+            before = change.get("from")
+            return Status(before) if before in (Status.STOPPED.value, Status.FAILED.value) else Status.CREATED
     return Status.CREATED
 
 
@@ -229,9 +230,11 @@ def publish(ctx: StoreContext, task_id: str, *, force: bool = False) -> TaskReco
 
 def set_archived(ctx: StoreContext, task_id: str, archived: bool) -> TaskRecord:
     """Put a task into the archive or take it out: a system tag, in any state."""
+    label = "archived" if archived else "unarchived"
+    return tasks.edit(ctx, task_id, lambda record: with_archived(record, archived), label)
 
-    def change(record: TaskRecord) -> TaskRecord:
-        kept = tuple(tag for tag in record.system_tags if tag != "archived")
-        return replace(record, system_tags=(*kept, "archived") if archived else kept)
 
-    return tasks.edit(ctx, task_id, change, "archived" if archived else "unarchived")
+def with_archived(record: TaskRecord, archived: bool) -> TaskRecord:
+    """Return the record in the archive, or out of it."""
+    kept = tuple(tag for tag in record.system_tags if tag != "archived")
+    return replace(record, system_tags=(*kept, "archived") if archived else kept)

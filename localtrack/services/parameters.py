@@ -6,7 +6,7 @@ Source: ClearML's get_parameters, set_parameters, update_parameters, connect_con
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from localtrack.errors import InvalidValueError
 from localtrack.records.parameters import Entry, entry, flatten, full_name, nest, parse_override, text_of, value_of
 from localtrack.records.task import TaskRecord
 from localtrack.records.values import decode, encode
-from localtrack.services import tasks
 from localtrack.services.context import StoreContext
 from localtrack.store.blobs import put_content, read_content
 
@@ -150,14 +149,13 @@ def parse_configuration(text: str) -> Any:
         return text
 
 
-def set_configuration(
-    ctx: StoreContext, task_id: str, name: str, text: str, kind: str, description: str, *, by_owner: bool = False
-) -> TaskRecord:
-    """Store a configuration object of a task."""
-    folder = tasks.folder_of(ctx, task_id)
-    stored = put_configuration(ctx, folder, name, text, kind, description)
+def with_configuration(
+    ctx: StoreContext, folder: Path, name: str, text: str, kind: str, description: str
+) -> Callable[[TaskRecord], TaskRecord]:
+    """Return the change that stores a configuration object: its file and its entry, so that both can be tried again."""
 
     def change(record: TaskRecord) -> TaskRecord:
+        stored = put_configuration(ctx, folder, name, text, kind, description)
         return replace(record, configuration={**record.configuration, name: stored})
 
-    return tasks.edit(ctx, task_id, change, f"configuration: {name}", by_owner=by_owner, folder=folder)
+    return change

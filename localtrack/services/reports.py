@@ -5,11 +5,13 @@ Source: ClearML's get_reported_scalars, get_last_scalar_metrics, get_reported_pl
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from localtrack.errors import LocaltrackError
 from localtrack.records.task import Json, TaskRecord
+from localtrack.records.values import encode
 from localtrack.store.blobs import read_reports
 from localtrack.store.console import ConsoleLine, read_console
 from localtrack.store.documents import stamp
@@ -119,6 +121,18 @@ def summarise(found: Scalars) -> dict[str, dict[str, dict[str, Any]]]:
 def _current(folder: Path, found: tuple[list[Json], list[str]]) -> tuple[list[Json], list[str]]:
     gone = superseded(folder)
     return ([body for body in found[0] if body.get("writer") not in gone], found[1]) if gone else found
+
+
+def with_reported_metrics(record: TaskRecord, folder: Path) -> TaskRecord:
+    """Return the record with the last values of the points themselves: a killed run told the metadata not all of them."""
+    found = scalars(folder)
+    steps = [
+        points.iterations[-1]
+        for (title, _), points in found.series.items()
+        if points.iterations and title != SUMMARY_TITLE and not title.startswith(":monitor:")
+    ]
+    metrics = encode(summarise(found))
+    return replace(record, last_metrics=metrics, last_iteration=max(steps, default=record.last_iteration))
 
 
 def plots(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:

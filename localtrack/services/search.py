@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from localtrack.records.ids import normal_project
 from localtrack.records.status import Status
-from localtrack.services import tasks
+from localtrack.records.values import decode
+from localtrack.services import reports, tasks
 from localtrack.services.context import StoreContext
 
 if TYPE_CHECKING:
@@ -67,8 +68,14 @@ def seen_rows(ctx: StoreContext, rows: list[Row]) -> list[Row]:
     for row in rows:
         record = tasks.try_read(ctx, row.id) if row.status == Status.IN_PROGRESS.value else None
         if record is not None and record.status != row.status:
+            full = reports.with_reported_metrics(record, ctx.store.root / row.folder)
             row = replace(
-                row, status=record.status, status_reason=record.status_reason, status_message=record.status_message
+                row,
+                status=record.status,
+                status_reason=record.status_reason,
+                status_message=record.status_message,
+                last_iteration=full.last_iteration,
+                metrics=decode(full.last_metrics),
             )
         seen.append(row)
     return seen

@@ -258,8 +258,7 @@ def resolve(ctx: StoreContext, reference: str) -> str:
     if len(matches) > 1:
         shown = ", ".join(match[:12] for match in matches[:5])
         raise AmbiguousTaskError(f"{len(matches)} tasks begin with {reference!r}: {shown}; give more digits")
-    project, _, name = reference.rpartition("/")
-    row = find_by_name(ctx, project or None, name) if name else None
+    row = _named(ctx, reference)
     if row is None:
         raise TaskNotFoundError(
             f"no task {reference!r} in the store {ctx.store.root}: give an id, its beginning, @last, or project/name "
@@ -267,6 +266,17 @@ def resolve(ctx: StoreContext, reference: str) -> str:
             task_id=reference,
         )
     return row.id
+
+
+def _named(ctx: StoreContext, reference: str) -> Row | None:
+    """Return the task that ``project/name`` means; both may hold slashes, the longest project that fits wins."""
+    parts = reference.split("/")
+    for cut in range(len(parts) - 1, -1, -1):
+        name = "/".join(parts[cut:])
+        row = find_by_name(ctx, "/".join(parts[:cut]) or None, name) if name else None
+        if row is not None:
+            return row
+    return None
 
 
 def _resolve_recent(ctx: StoreContext, reference: str) -> str:

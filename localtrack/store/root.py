@@ -85,8 +85,8 @@ class Store:
         except StoreFormatError:
             raise
         except StoreError:
-            if (root / "store.json").exists():
-                raise
+            if is_listed(root / "store.json"):
+                return cls.open(root)  # another process has just made it, or what is there is damaged
         return cls.create(root, shared=shared)
 
     @classmethod

@@ -30,6 +30,7 @@ PLAIN: dict[str, tuple[Any, str]] = {
     "dict": ({"a": (1, 2), "n": None, "f": float("inf")}, "dict"), "list": ([1, "x", None], "JSON"),
     "tuple": ((1, 2), "JSON"), "text": ("some text\nmore", "string"), "number": (3, "JSON"), "none": (None, "pickle"),
     "empty": ("", "pickle"), "object": (Thing(4), "pickle"), "int keys": ({1: "x"}, "dict"), "set": ({1, 2}, "JSON"),
+    "long text": ("a" * 300, "string"), "longer text": ("b" * 3000, "string"), "home of nobody": ("~nouserx/y", "string"),
 }  # fmt: skip
 
 
@@ -44,6 +45,13 @@ def test_plain_values(task: Task, name: str) -> None:
     assert artifact.type == kind
     assert len(artifact.hash) == 64
     assert artifact.size == os.path.getsize(artifact.url)
+
+
+def test_images_that_png_cannot_hold(task: Task) -> None:
+    """They come back all the same."""
+    image = PIL.Image.new("CMYK", (2, 2), (1, 2, 3, 4))
+    assert task.upload_artifact("cmyk", image) is True
+    assert task.artifacts["cmyk"].get().tobytes() == image.tobytes()
 
 
 def test_foreign_values(task: Task) -> None:

@@ -127,7 +127,21 @@ def test_continue_by_id(start: Start) -> None:
     """A text continues that task, whatever its name is."""
     first = start(name="first")
     first.close()
-    assert start(name="other", continue_last_task=first.id).id == first.id
+    second = start(name="other", continue_last_task=first.id)
+    assert second.id == first.id
+    assert start(name="other", continue_last_task=first.id) is second
+    assert start(name="first") is second
+
+
+def test_continue_after_one_iteration(start: Start) -> None:
+    """A run whose only iteration is 0 goes on at 1."""
+    first = start()
+    first.get_logger().report_scalar("t", "s", 1.0, 0)
+    first.close()
+    second = start(continue_last_task=True)
+    second.get_logger().report_scalar("t", "s", 2.0, 0)
+    second.close()
+    assert second.get_reported_scalars()["t"]["s"]["x"] == [0, 1]
 
 
 def test_types_and_tags(start: Start) -> None:

@@ -133,6 +133,8 @@ def test_media(task: Task, tmp_path: Path) -> None:
     log.report_media("m", "s", 0, local_path=str(tmp_path / "page.html"))
     log.report_media("m", "s", 1, stream="text", file_extension="txt")
     log.report_media("m", "s", 2, url="https://example.org/a.mp4")
+    log.report_media("m", "bytes", 0, stream=b"raw", file_extension=".bin")
+    assert Path(task.get_debug_samples("m", "bytes")[0]["url"]).read_bytes() == b"raw"
     samples = task.get_debug_samples("m", "s")
     assert Path(samples[0]["url"]).read_text() == "<b>x</b>"
     assert Path(samples[1]["url"]).read_text() == "text"
@@ -164,6 +166,27 @@ def test_console_is_captured_once(start: object, capsys: pytest.CaptureFixture[s
     print("after")
     assert task.get_reported_console_output(0) == ["hello", "100%", "to stderr", "reported"]
     assert capsys.readouterr().out == "hello\n10%\r50%\r100%\nreported\nafter\n"
+
+
+@pytest.mark.parametrize("logging_on", [True, False])
+def test_logging_alone(start: object, logging_on: bool) -> None:
+    """Logging can be captured without the streams, and left out beside them."""
+    import logging
+    import sys
+
+    log = logging.getLogger("alone")
+    handler = logging.StreamHandler(sys.stderr)
+    log.addHandler(handler)
+    try:
+        streams = {"logging": logging_on, "stdout": False, "stderr": False}
+        task: Task = start(auto_connect_streams=streams)  # type: ignore[operator]
+        log.warning("logged")
+        print("printed")
+        task.close()
+        log.warning("after")
+    finally:
+        log.removeHandler(handler)
+    assert task.get_reported_console_output(0) == (["logged"] if logging_on else [])
 
 
 def test_late_reports_to_an_ended_task(task: Task) -> None:

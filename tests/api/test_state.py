@@ -87,6 +87,15 @@ def test_queue_round_trip(draft: Task) -> None:
     assert draft.status == "created"
 
 
+def test_dequeue_gives_a_failed_run_its_state_back(task: Task) -> None:
+    """A failed run that was queued and taken back is failed again, not a draft with results."""
+    task.mark_failed()
+    task.close()
+    Task.enqueue(task, queue_name="default")
+    Task.dequeue(task)
+    assert task.status == "failed"
+
+
 def test_wait_for_status(task: Task) -> None:
     """Returns at a wanted state, raises at an unwanted one."""
     task.mark_failed()

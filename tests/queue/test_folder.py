@@ -240,10 +240,9 @@ class TestHostileEntries:
         queue = Queues(store, warn=told.append).create("gpu")
         for folder in (*queue.paths.parts(), store.layout.tmp):
             folder.chmod(0o777)
-        parent = tmp_path
-        while parent != parent.parent and not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o011)
-            parent = parent.parent
+        for parent in (tmp_path, *tmp_path.parents[:-1]):
+            if not parent.stat().st_mode & 0o001:
+                parent.chmod(parent.stat().st_mode | 0o011)
         task = new_task_id()
         as_another_user(lambda: Queues(Store.open(tmp_path / "open")).get("gpu").enqueue(task) and None)
         (ref,) = queue.entries()

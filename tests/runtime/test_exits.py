@@ -88,6 +88,40 @@ def test_silent_death_reads_as_lost(ctx: StoreContext, tmp_path: Path, body: str
 
     points = reports.scalars(tasks.folder_of(ctx, record.id)).of("loss", "train")
     assert points.values.tolist() == [1.0]
+    from localtrack.services import lifecycle, search
+
+    (row,) = search.find(ctx)
+    assert (row.status, row.last_iteration, row.metrics["loss"]["train"]["last"]) == ("failed", 1, 1.0)
+    lifecycle.set_archived(ctx, record.id, True)
+    again = lifecycle.request_stop(ctx, record.id)
+    assert (again.status, again.last_iteration, again.last_metrics["loss"]["train"]["last"]) == ("failed", 1, 1.0)
+
+
+def test_own_final_status_keeps_the_exit_code(ctx: StoreContext, tmp_path: Path) -> None:
+    """A script that marks itself failed and then ends with a code of its own: both are recorded."""
+    _, record = run(ctx, "task.mark_failed(status_message='bad data'); sys.exit(3)", tmp_path)
+    assert (record.status, record.status_message, record.exit["code"]) == ("failed", "bad data", 3)
+
+
+def test_end_is_bounded(ctx: StoreContext, tmp_path: Path) -> None:
+    """A package scan that never ends holds the process for the time that is set, and no longer."""
+    import time
+
+    body = """
+    import localtrack.capture.packages as packages
+    packages.capture_packages = lambda *a, **k: time.sleep(100)
+    """
+    script = tmp_path / "slow.py"
+    script.write_text(
+        HEAD.replace("from localtrack import Task", textwrap.dedent(body) + "from localtrack import Task")
+    )
+    env = {**os.environ, "LOCALTRACK_ROOT": str(ctx.store.root), "LOCALTRACK_EXIT_WAIT_S": "1"}
+    begun = time.monotonic()
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=env, timeout=90)
+    assert time.monotonic() - begun < 20
+    assert done.returncode == 0
+    assert "LOCALTRACK_EXIT_WAIT_S" in done.stderr
+    assert tasks.read(ctx, done.stdout.split()[1]).status == "completed"
 
 
 def test_own_handler_stays(ctx: StoreContext, tmp_path: Path) -> None:

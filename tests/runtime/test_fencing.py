@@ -31,7 +31,7 @@ def launch(ctx: StoreContext, tmp_path: Path, task_id: str, claim: str, *argumen
     script.write_text(SCRIPT)
     env = {
         **os.environ, "LOCALTRACK_ROOT": str(ctx.store.root), "LOCALTRACK_TASK_ID": task_id, "LOCALTRACK_CLAIM": claim,
-        "LOCALTRACK_HEARTBEAT_S": "0.3",
+        "LOCALTRACK_HEARTBEAT_S": "0.3", "LOCALTRACK_METRICS_INTERVAL_S": "0.3",
     }  # fmt: skip
     command = [sys.executable, "-m", "localtrack.runtime.bootstrap", str(script), *arguments]
     return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -60,6 +60,9 @@ def test_takeover_stops_the_old_run_and_hides_its_reports(ctx: StoreContext, tmp
     old = launch(ctx, tmp_path, record.id, "q/entry.1", "5", "1", "60")
     assert old.stdout is not None
     assert old.stdout.readline() == "attempt 1\n"
+    deadline = time.monotonic() + 30
+    while not tasks.read(ctx, record.id).last_iteration and time.monotonic() < deadline:
+        time.sleep(0.05)
     claimed(ctx, record.id, "q/entry.2")
     old.communicate(timeout=60)
     assert old.returncode == -signal.SIGTERM
@@ -70,7 +73,8 @@ def test_takeover_stops_the_old_run_and_hides_its_reports(ctx: StoreContext, tmp
     ended = tasks.read(ctx, record.id)
     folder = tasks.folder_of(ctx, record.id)
     assert ended.status == "completed"
-    assert reports.scalars(folder).of("t", "s").values.tolist() == [2.0, 2.0, 2.0]
+    points = reports.scalars(folder).of("t", "s")
+    assert (points.iterations.tolist(), points.values.tolist()) == ([0, 1, 2], [2.0, 2.0, 2.0])
     assert ended.last_metrics["t"]["s"]["count"] == 3
     assert [line.text for line in reports.console(folder)] == ["attempt 2"]
 

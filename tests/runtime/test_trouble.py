@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from localtrack.services import reports, tasks
+from localtrack.services import parameters, reports, tasks
 from localtrack.services.context import open_context
 
 HEAD = """
@@ -56,7 +56,12 @@ def test_full_disk_in_between(small_disk: Path, tmp_path: Path) -> None:
     print("printed while full")
     assert task.upload_artifact("big", "x" * 100000) is False
     log.report_table("tab", "s", table_plot=[["a"], [1]])
+    task.connect_configuration({{"deep": [1, 2]}}, name="cfg")
+    task.set_name("renamed while full")
     settings["lr"] = 0.75
+    task.mark_failed(status_message="told while full")
+    open("model.pt", "wb").write(b"w" * 100000)
+    assert task.update_output_model("model.pt") == "model.pt"
     os.unlink({str(small_disk / "filler")!r})
     time.sleep(2.5)
     log.report_scalar("t", "s", 2000.0, 2000)
@@ -69,10 +74,12 @@ def test_full_disk_in_between(small_disk: Path, tmp_path: Path) -> None:
     assert found.of("t", "s").values.tolist() == [float(step) for step in range(2001)]
     assert found.of("new", "series").values.tolist() == [float(step) for step in range(1, 2000)]
     record = tasks.read(ctx, task_id)
-    assert record.status == "completed"
+    assert (record.status, record.status_message, record.name) == ("failed", "told while full", "renamed while full")
     assert record.parameters["General/lr"]["value"] == 0.75
+    assert parameters.configuration_text(folder, record, "cfg") == parameters.dump_configuration({"deep": [1, 2]})
+    assert [plot["title"] for plot in reports.plots(folder)[0]] == ["tab"]
     assert "printed while full" in [line.text for line in reports.console(folder)]
-    assert 1 <= len(complaints(done)) <= 4, done.stderr
+    assert 1 <= len(complaints(done)) <= 5, done.stderr
 
 
 def test_full_to_the_end(small_disk: Path, tmp_path: Path) -> None:
@@ -100,6 +107,10 @@ def test_store_deleted_while_running(tmp_path: Path) -> None:
     log.report_scalar("t", "s", 0.0, 0)
     os.rename(os.environ["LOCALTRACK_ROOT"], os.environ["LOCALTRACK_ROOT"] + "-gone")
     task.connect({"lr": 1})
+    task.connect_configuration({"a": 1})
+    task.set_name("x")
+    task.mark_stopped()
+    task.connect(__import__("argparse").ArgumentParser())
     for step in range(100):
         log.report_scalar("t", "s", step, step)
     log.report_table("tab", "s", table_plot=[["a"], [1]])

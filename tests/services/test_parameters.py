@@ -64,8 +64,8 @@ def test_configuration_objects(ctx: StoreContext) -> None:
     """Their text lies in a file named by content, is checked, and can be changed in a draft."""
     folder, record = tasks.create(ctx, name="run", project="p")
     text = parameters.dump_configuration({"a": [1, (2,)], "é": math.nan})
-    parameters.set_configuration(ctx, record.id, "my model/../x", text, "dictionary", "d")
-    record = tasks.read(ctx, record.id)
+    store = parameters.with_configuration(ctx, folder, "my model/../x", text, "dictionary", "d")
+    record = tasks.edit(ctx, record.id, store, "configuration")
     stored = record.configuration["my model/../x"]
 
     assert repr(
@@ -81,4 +81,4 @@ def test_configuration_objects(ctx: StoreContext) -> None:
         parameters.dump_configuration(object())
     lifecycle.change_status(ctx, record.id, Status.COMPLETED, force=True)
     with pytest.raises(NotEditableError):
-        parameters.set_configuration(ctx, record.id, "c", "x", "text", "")
+        tasks.edit(ctx, record.id, parameters.with_configuration(ctx, folder, "c", "x", "text", ""), "configuration")

@@ -385,3 +385,21 @@ def test_no_hard_links(store: Store, monkeypatch: pytest.MonkeyPatch, number: in
     store.update(folder, lambda r: replace(r, comment="x"), AUTHOR, "comment")
 
     assert metadata.read_latest(TaskLayout(store.find_folder(record.id))).comment == "x"
+
+
+def test_a_store_that_another_makes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that appears between the look and the making is opened, by every one of those who wanted to make it."""
+    root = tmp_path / "store"
+    look = Store.open.__func__  # type: ignore[attr-defined]
+    made: list[Store] = []
+
+    def late(kind: type[Store], place: Path) -> Store:
+        try:
+            return look(kind, place)  # type: ignore[no-any-return]
+        except StoreError:
+            if not made:
+                made.append(Store.create(place))
+            raise
+
+    monkeypatch.setattr(Store, "open", classmethod(late))
+    assert Store.open_or_create(root).manifest.store_id == made[0].manifest.store_id

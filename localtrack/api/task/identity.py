@@ -12,6 +12,7 @@ from typing import Any
 
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError
+from localtrack.records.ids import normal_project
 from localtrack.records.status import TaskTypes, parse_type
 from localtrack.services import lifecycle, tasks
 from localtrack.services.context import open_context
@@ -42,7 +43,10 @@ class IdentitySection(Section):
 
     def set_name(self, name: str) -> None:
         """Give the task another name."""
-        tasks.rename(self._ctx, self._id, name=str(name))
+        if self._owned:  # its folder follows when nobody writes in it any more
+            self._edit(lambda record: replace(record, name=str(name)), "renamed")
+        else:
+            tasks.rename(self._ctx, self._id, name=str(name))
 
     def rename(self, new_name: str) -> bool:
         """Give the task another name.
@@ -75,7 +79,11 @@ class IdentitySection(Section):
         target = project_name or project_id
         if not target:
             raise InvalidValueError("set_project needs project_name (or project_id, which is the same here)")
-        tasks.rename(self._ctx, self._id, project=target)
+        if self._owned:
+            project = normal_project(target) or tasks.UNTITLED
+            self._edit(lambda record: replace(record, project=project), "moved")
+        else:
+            tasks.rename(self._ctx, self._id, project=target)
 
     def move_to_project(
         self, new_project_id: str | None = None, new_project_name: str | None = None, system_tags: Any = None
@@ -164,7 +172,7 @@ class IdentitySection(Section):
 
     def set_archived(self, archive: bool) -> None:
         """Put the task into the archive, or take it out."""
-        lifecycle.set_archived(self._ctx, self._id, archive)
+        self._edit(lambda record: lifecycle.with_archived(record, archive), "archived" if archive else "unarchived")
 
     def get_archived(self) -> bool:
         """Tell whether the task is in the archive."""

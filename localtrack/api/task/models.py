@@ -58,18 +58,27 @@ class ModelsSection(Section):
             auto_delete_file: remove the given file once it is stored; never by default.
 
         Returns:
-            Path of the stored file.
+            Path of the stored file; of the given one when this process runs the task and the disk takes no more, which
+            is said once.
 
         Raises:
             InvalidValueError: no such file.
+            OSError: the disk takes no more, for a task that another process ran.
         """
         source = Path(model_path)
         if not source.is_file():
             raise InvalidValueError(f"no model file {source}: nothing to store", path=str(source))
         title = name or model_name or source.stem
         folder = self._where()
-        target = new_upload_folder(self._ctx.store.disk, TaskLayout(folder).models, title) / safe_file_name(source.name)
-        stored = put_copy(self._ctx.store.disk, folder, target, source)
+        disk = self._ctx.store.disk
+        try:
+            target = new_upload_folder(disk, TaskLayout(folder).models, title) / safe_file_name(source.name)
+            stored = put_copy(disk, folder, target, source)
+        except OSError as error:
+            if self._session is None or not self._owned:
+                raise
+            self._session.writer.say_once(f"model-{title}", f"model {title!r} was not kept: {error}")
+            return str(source)
         model: dict[str, Any] = {
             **stored.to_json(), "id": new_task_id(), "name": title, "framework": FRAMEWORKS.get(source.suffix.lower(), ""),
             "comment": comment or "", "tags": list(tags or ()), "iteration": iteration, "created": now(),

@@ -124,7 +124,8 @@ class ParametersSection(Section):
             raise InvalidValueError(f"configuration object {name!r}: give config_text or config_dict")
         text = config_text if config_text is not None else parameters.dump_configuration(config_dict)
         kind = config_type or ("dictionary" if config_text is None else "text")
-        parameters.set_configuration(self._ctx, self._id, name, text, kind, description or "", by_owner=self._owned)
+        change = parameters.with_configuration(self._ctx, self._where(), name, text, kind, description or "")
+        self._edit(change, f"configuration: {name}")
 
     def get_configuration_object(self, name: str) -> str | None:
         """Return the text of a configuration object; None when there is none of that name."""

@@ -112,7 +112,10 @@ class ReportsSection(Section):
         """Return the highest iteration reported so far."""
         if self._owned and self._session is not None:
             return max(self._session.writer.last_iteration(), self._read().last_iteration)
-        return self._read().last_iteration
+        record = self._read()
+        if record.exit.get("failure_class") == "lost":
+            record = reports.with_reported_metrics(record, self._where())
+        return record.last_iteration
 
     def set_initial_iteration(self, offset: int = 0) -> int:
         """Set the number that is added to every iteration that this process reports.

@@ -5,6 +5,7 @@ Source: ClearML's mark_*, reset, publish, delete, wait_for_status.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -13,8 +14,10 @@ from typing import Any
 from localtrack.api.task.handle import Section
 from localtrack.errors import IllegalTransitionError, UsageError
 from localtrack.records.status import Status
+from localtrack.records.task import TaskRecord
 from localtrack.runtime.exits import Outcome
 from localtrack.services import lifecycle, tasks
+from localtrack.store.documents import now
 
 
 class StateSection(Section):
@@ -44,6 +47,14 @@ class StateSection(Section):
         return [dict(change) for change in self._read().history]
 
     def _mark(self, target: Status, force: bool, reason: str, message: str) -> None:
+        if self._owned:
+            by = f"{self._ctx.author.user}@{self._ctx.author.host}"
+
+            def change(record: TaskRecord) -> TaskRecord:
+                return record.with_status(target, at=now(), by=by, reason=reason, message=message, force=force)
+
+            self._edit(change, f"status: {target.value}", checked=False)
+            return
         lifecycle.change_status(
             self._ctx, self._id, target, reason=reason, message=message, force=force, folder=self._where()
         )
@@ -107,9 +118,10 @@ class StateSection(Section):
     def _lenient(self, target: Status, ignore: bool, force: bool, reason: str | None, message: str | None) -> None:
         try:
             self._mark(target, force, reason or "", message or "")
-        except IllegalTransitionError:
+        except IllegalTransitionError as error:
             if not ignore:
                 raise
+            logging.getLogger("localtrack").warning("ignored, as asked by ignore_errors: %s", error)
 
     def mark_stop_request(self, force: bool = False, status_message: str | None = None) -> None:
         """Ask a running task to stop; its own process or its agent does."""
@@ -123,9 +135,10 @@ class StateSection(Section):
         """
         try:
             lifecycle.publish(self._ctx, self._id)
-        except IllegalTransitionError:
+        except IllegalTransitionError as error:
             if not ignore_errors:
                 raise
+            logging.getLogger("localtrack").warning("ignored, as asked by ignore_errors: %s", error)
 
     def reset(self, set_started_on_success: bool = False, force: bool = False) -> None:
         """Make the task a draft again; what its run produced goes to the trash.
