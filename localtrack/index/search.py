@@ -9,17 +9,16 @@ Source: docs/format/v1.md, "The index".
 
 from __future__ import annotations
 
-import os
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from localtrack.errors import CorruptFileError, LocaltrackError, StoreError, TaskNotFoundError
-from localtrack.fs.disk import list_names, read_bytes, remove_files
+from localtrack.fs.disk import list_names, remove_files
 from localtrack.fs.locks import advisory_lock
+from localtrack.index.announcer import COMMIT_FOLD_DELTAS, Announcer
 from localtrack.index.checkpoint import Checkpoint, Checkpoints
-from localtrack.index.deltas import PENDING_LIMIT_S, Delta, make_folder, older_than, read_deltas, write_delta
+from localtrack.index.deltas import PENDING_LIMIT_S, Delta, make_folder, older_than, read_deltas
 from localtrack.index.rows import Packed, Row, pack
 from localtrack.index.segment import SegmentError
 from localtrack.index.view import Reader, View
@@ -33,8 +32,6 @@ __all__ = ["Index", "Row"]
 
 _T = TypeVar("_T")
 SEARCH_FOLD_DELTAS = 64
-COMMIT_FOLD_DELTAS = 200
-COMMIT_LOOK_EVERY = 16
 CHECKED_HITS = 200
 COMMIT_MERGE_ROWS = 2000
 SEARCH_MERGE_ROWS = 5000
@@ -43,7 +40,7 @@ SCANS = 3
 REBUILD_LOCK_S = 30.0
 
 
-class Index:
+class Index(Announcer):
     """The index of a store. Holds no rows: every call looks at the disk.
 
     Attributes:
@@ -54,31 +51,16 @@ class Index:
     """
 
     def __init__(self, store: Store) -> None:
-        self.store = store
-        self.folder = store.layout.index
-        self.deltas = self.folder / "deltas"
-        self.where = self.folder / "where"
+        super().__init__(store)
         self.checkpoints = Checkpoints(self.folder, store.disk)
         self.problems: list[str] = []
         self._reader = Reader(store.root)
-        self._hinted: dict[str, Path] = {}
-        self._until_look = random.randint(1, COMMIT_LOOK_EVERY)
         self._left_over = 0
 
-    def announce(self, task_id: str, generation: int, folder: Path) -> None:
-        """Announce that a task changes, before the change is committed.
-
-        Raises:
-            OSError: the disk is full or can't be written; the commit would fail as well.
-        """
-        write_delta(self.store.disk, self.deltas, self.store.root, task_id, generation, folder)
-        if self._hinted.get(task_id) != folder:
-            self._hint(task_id, folder)
-        self._until_look -= 1
-        if self._until_look <= 0:
-            self._until_look = COMMIT_LOOK_EVERY
-            if len(list_names(self.deltas)) > COMMIT_FOLD_DELTAS + self._left_over:
-                self._fold_quietly()
+    def fold_if_many(self) -> None:
+        """Fold the deltas when there are many; what goes wrong is the next one's to try."""
+        if len(list_names(self.deltas)) > COMMIT_FOLD_DELTAS + self._left_over:
+            self._fold_quietly()
 
     def locate(self, task_id: str) -> Path:
         """Return the folder of a task.
@@ -354,50 +336,6 @@ class Index:
             self.checkpoints.clean()
 
     # -- hints -----------------------------------------------------------------------------------------------------
-
-    def _hint_path(self, task_id: str) -> Path | None:
-        sound = task_id and task_id == os.path.basename(task_id) and not task_id.startswith(".") and "\0" not in task_id
-        return self.where / task_id[:2] / task_id if sound and len(task_id) < 200 else None
-
-    def _hint(self, task_id: str, folder: Path) -> None:
-        """Note where a task lies. Only a hint: a failure is nobody's concern."""
-        path = self._hint_path(task_id)
-        if path is None:
-            return
-        content = os.fsencode(os.path.relpath(folder, self.store.root))
-        try:
-            if not path.parent.is_dir():
-                for parent in (self.where, path.parent):
-                    self.store.disk.make_dir(parent)
-            if not self.store.disk.create_small(content, path) and self._read_hint(task_id) != folder:
-                remove_files([path])
-                self.store.disk.create_small(content, path)
-        except OSError:
-            return
-        if len(self._hinted) > 10_000:
-            self._hinted.clear()
-        self._hinted[task_id] = folder
-
-    def _read_hint(self, task_id: str) -> Path | None:
-        path = self._hint_path(task_id)
-        if path is None:
-            return None
-        try:
-            text = os.fsdecode(read_bytes(path, 4096))
-        except OSError:
-            return None
-        parts = text.split(os.sep)
-        sound = parts[0] == "projects" and not {"", ".", ".."} & set(parts) and "\0" not in text
-        return self.store.root / text if sound else None
-
-    def _holds(self, folder: Path, task_id: str) -> bool:
-        """Tell whether a folder holds a task; one that is damaged counts where its name says so."""
-        try:
-            return metadata.read_latest(TaskLayout(folder)).id == task_id
-        except CorruptFileError:
-            return task_id[:8] == folder.name.rpartition("--")[2][:8]
-        except (TaskNotFoundError, OSError):
-            return False
 
     def _indexed_folder(self, task_id: str) -> Path | None:
         row = self._look(lambda view: view.packed(task_id))

@@ -17,6 +17,7 @@ from localtrack.store.metadata import Author
 from localtrack.store.root import Store
 
 if TYPE_CHECKING:
+    from localtrack.index.announcer import Announcer
     from localtrack.index.search import Index
     from localtrack.queue.folder import Queues
 
@@ -38,7 +39,14 @@ class StoreContext:
         store.announce = self._announce
 
     def _announce(self, task_id: str, generation: int, folder: Path) -> None:
-        self.index.announce(task_id, generation, folder)
+        self._announcer.announce(task_id, generation, folder)
+
+    @cached_property
+    def _announcer(self) -> Announcer:
+        """What tells the index of changes: a process that only reports never loads the search."""
+        from localtrack.index.announcer import Announcer
+
+        return Announcer(self.store)
 
     @cached_property
     def index(self) -> Index:

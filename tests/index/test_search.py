@@ -12,6 +12,7 @@ import pytest
 
 from localtrack.errors import TaskNotFoundError
 from localtrack.index import search as search_module
+from localtrack.index.announcer import COMMIT_LOOK_EVERY
 from localtrack.index.deltas import PENDING_LIMIT_S, read_deltas
 from localtrack.index.search import Index
 from localtrack.records.filters import Query
@@ -74,7 +75,7 @@ def test_many_commits_are_folded_away(tmp_path: Path, monkeypatch: pytest.Monkey
         made[record.id] = f"c{n}"
         if n % 20 == 0:
             assert {row.id: row.comment for row in index.rows()} == made
-    assert len(read_deltas(index.deltas)) < 10 + 2 * search_module.COMMIT_LOOK_EVERY
+    assert len(read_deltas(index.deltas)) < 10 + 2 * COMMIT_LOOK_EVERY
     assert {row.id: row.comment for row in Index(Store.open(store.root)).rows()} == made
     assert len(index.checkpoints.numbers()) <= 2
     assert index.check() == []
