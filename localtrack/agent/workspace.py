@@ -85,8 +85,8 @@ def prepare_workspace(folder: Path, task_folder: Path, task_id: str, script: Map
         origin = "the stored script"
     else:
         raise CodeUnavailableError(
-            f"task {task_id} has no code recorded: neither a commit nor a script; run its script once with Task.init, or "
-            "`localtrack set` its script",
+            f"task {task_id} has no code recorded: neither a commit nor a script; run its script once with Task.init, "
+            "or make it with Task.create and a repo",
             task_id=task_id,
         )
     _apply_diff(folder, source, task_folder, task_id, script)
@@ -110,7 +110,7 @@ def build_command(python: str, source: Path, task_id: str, script: Mapping[str, 
         return (*head, "-m", module)
     if not entry:
         raise CodeUnavailableError(
-            f"task {task_id} has no entry point recorded: it ran in a notebook or a shell; set one and enqueue it again",
+            f"task {task_id} has no entry point recorded: it ran in a notebook or a shell; run it once as a script",
             task_id=task_id,
         )
     path = _inside(source, entry, task_id)

@@ -313,15 +313,37 @@ def _repository_name(script: Path) -> str:
 def script_fields(
     repo: str | None, branch: str | None, commit: str | None, script: str | None, folder: str | None, module: str | None
 ) -> Json:
-    """Return the ``script`` record of a task that is made by hand."""
+    """Return the ``script`` record of a task that is made by hand; a local repository without a commit gives its own.
+
+    Raises:
+        InvalidValueError: a repository without a commit that could be run; a URL needs one to be named.
+    """
     local = (
         Path(repo).expanduser().absolute() if repo and "://" not in repo and Path(repo).expanduser().is_dir() else None
     )
+    if repo and not commit:
+        commit = _commit_of(local, repo, branch)
     return {
         "repository": "" if local else repo or "", "root": str(local) if local else "", "branch": branch or "",
         "commit": commit or "", "entry_point": f"-m {module}" if module else script or "",
         "working_dir": folder or ".", "argv": [], "diff": None, "source": None, "bundle": None,
     }  # fmt: skip
+
+
+def _commit_of(local: Path | None, repo: str, branch: str | None) -> str:
+    from localtrack.capture.git_command import run_git
+
+    if local is None:
+        answer = run_git(["ls-remote", repo, branch or "HEAD"], Path("/"))
+    else:
+        answer = run_git(["rev-parse", "--verify", "-q", f"{branch or 'HEAD'}^{{commit}}"], local)
+    commit = answer.stdout.decode("ascii", "replace").split()[:1]
+    if answer.returncode != 0 or not commit:
+        raise InvalidValueError(
+            f"repository {repo} has no commit at {branch or 'HEAD'} ({answer.message or 'nothing there'}): name a commit",
+            repo=repo,
+        )
+    return commit[0]
 
 
 def argument_entries(pairs: Sequence[tuple[str, str]]) -> dict[str, Entry]:

@@ -288,3 +288,26 @@ def _dead_owner() -> dict[str, object]:
         "writer": "w", "host": host.hostname, "machine": host.machine_id, "boot": host.boot_id, "pid": 2**22 + 1,
         "start": "1",
     }  # fmt: skip
+
+
+def test_create_over_a_repository(root: Path, tmp_path: Path) -> None:
+    """A repository without a named commit gives the one of its branch or HEAD; one without any is refused."""
+    import subprocess
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=tmp_path / "repo", check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    (tmp_path / "repo").mkdir()
+    git("init", "-q", "-b", "main")
+    with pytest.raises(InvalidValueError, match="name a commit"):
+        Task.create("p", "n", repo=str(tmp_path / "repo"), script="train.py")
+    (tmp_path / "repo" / "train.py").write_text("print(1)")
+    git("add", "-A")
+    git("commit", "-qm", "x")
+    for repo in (str(tmp_path / "repo"), f"file://{tmp_path / 'repo'}"):
+        task = Task.create("p", "n", repo=repo, script="train.py", packages=["numpy"], docker="image")
+        assert task.get_script()["version_num"] == git("rev-parse", "HEAD")
+    assert Task.create("p", "n", repo=str(tmp_path / "repo"), branch="main").get_script()["branch"] == "main"
+    with pytest.raises(InvalidValueError, match="nowhere"):
+        Task.create("p", "n", repo=str(tmp_path / "repo"), branch="nowhere")

@@ -214,9 +214,18 @@ class EntrySection(Section):
         commit: str | None = None,
         script: str | None = None,
         working_directory: str | None = None,
+        packages: bool | Sequence[str] | None = None,
+        requirements_file: str | None = None,
+        docker: str | None = None,
+        docker_args: str | None = None,
+        docker_bash_setup_script: str | None = None,
         argparse_args: Sequence[tuple[str, str]] | None = None,
         base_task_id: str | None = None,
+        add_task_init_call: bool = True,
+        force_single_script_file: bool = False,
+        binary: str | None = None,
         module: str | None = None,
+        detect_repository: bool = True,
     ) -> Task:
         """File a task as a draft, without running anything.
 
@@ -226,15 +235,24 @@ class EntrySection(Section):
             task_type: a member of ``TaskTypes`` or its name.
             repo: URL or local path of the git repository.
             branch: its branch.
-            commit: its commit.
+            commit: its commit; that of the branch, or of HEAD, without one.
             script: entry point, relative to the repository's root.
             working_directory: relative to the repository's root.
+            packages: kept with the task; agents use their own Python today.
+            requirements_file: likewise.
+            docker: likewise.
+            docker_args: likewise.
+            docker_bash_setup_script: likewise.
             argparse_args: ``(name, value)`` pairs for the parameters' section ``Args``.
             base_task_id: clone this task instead.
+            add_task_init_call: kept for ClearML's signature; the script calls ``Task.init`` itself.
+            force_single_script_file: kept for ClearML's signature.
+            binary: kept with the task.
             module: module to run instead of a script.
+            detect_repository: kept for ClearML's signature.
 
         Raises:
-            InvalidValueError: no project is given and this process has no task.
+            InvalidValueError: no project is given and this process has no task, or the repository has no such commit.
         """
         ctx = open_context()
         if base_task_id:
@@ -247,6 +265,13 @@ class EntrySection(Section):
                 raise InvalidValueError("Task.create needs project_name, since this process runs no task")
             project = session.record_at_start.project
         fields = starter.script_fields(repo, branch, commit, script, working_directory, module)
+        if binary:
+            fields["binary"] = binary
+        asked = {
+            "image": docker, "arguments": docker_args, "setup_script": docker_bash_setup_script,
+            "packages": list(packages) if isinstance(packages, (list, tuple)) else packages,
+            "requirements_file": requirements_file,
+        }  # fmt: skip
         values = starter.argument_entries(argparse_args or ())
         _, record = tasks.create(
             ctx,
@@ -255,6 +280,7 @@ class EntrySection(Section):
             task_type=task_type,
             script=fields,
             parameters=values,
+            container={key: value for key, value in asked.items() if value is not None},
         )
         return cls._of_id(ctx, record.id)
 
