@@ -73,7 +73,7 @@ def test_from_the_bundle(world: World, prepare: Prepare) -> None:
 
     world.commit({"main.py": "bundled\n"})
     task = world.task(enqueue=False)
-    bundle = store_bundle(world.ctx, tasks.folder_of(world.ctx, task), capture_git(world.repo, entry_script=None))
+    bundle = store_bundle(world.ctx, tasks.folder_of(world.ctx, task), capture_git(world.repo, entry_script=None), [])
     assert bundle
     shutil.rmtree(world.repo)
     made = prepare(task, bundle=bundle)
