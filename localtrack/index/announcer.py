@@ -49,6 +49,11 @@ class Announcer:
             self._until_look = COMMIT_LOOK_EVERY
             self.fold_if_many()
 
+    def hinted(self, task_id: str) -> Path | None:
+        """Return the folder where a task was last seen, if it is still there."""
+        hint = self._read_hint(task_id)
+        return hint if hint is not None and self._holds(hint, task_id) else None
+
     def fold_if_many(self) -> None:
         """Fold the deltas when there are many; the machinery for it is imported only then."""
         if len(list_names(self.deltas)) > COMMIT_FOLD_DELTAS:

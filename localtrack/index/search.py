@@ -68,8 +68,8 @@ class Index(Announcer):
         Raises:
             TaskNotFoundError: no such task.
         """
-        hint = self._read_hint(task_id)
-        if hint is not None and self._holds(hint, task_id):
+        hint = self.hinted(task_id)
+        if hint is not None:
             return hint
         folder = self._indexed_folder(task_id) or self.store.find_folder(task_id)
         self._hint(task_id, folder)

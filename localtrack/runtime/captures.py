@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 Commit = Callable[[Callable[[TaskRecord], TaskRecord], str], object]
 
 ENVIRONMENT_SECTION = "Environment"
+START_AFTER_S = 0.5
 
 
 class Captures:
@@ -46,12 +48,18 @@ class Captures:
         self._main = _main_as_it_is_now()
         self._roots: list[Path] = []
         self._entry: Path | None = None
+        self._go = threading.Event()
         self._modules_seen = 0
         self._is_diff_large = False
         self._cwd = Path(os.getcwd())
 
     def run(self) -> None:
-        """Capture and commit; whatever goes wrong is recorded in the task."""
+        """Capture and commit; whatever goes wrong is recorded in the task.
+
+        It begins half a second after the start, or when the run ends before that: until then the script's own thread
+        has the interpreter to itself.
+        """
+        self._go.wait(START_AFTER_S)
         errors: list[str] = []
         fields: Json = {}
         runtime: Json = {}
@@ -64,6 +72,10 @@ class Captures:
         except Exception as error:  # the capture border: tracking never breaks the run
             errors.append(f"capture: {type(error).__name__}: {error}")
         self._commit(fields, runtime, environment, errors)
+
+    def hurry(self) -> None:
+        """Begin now: the run ends."""
+        self._go.set()
 
     def finish(self) -> None:
         """At the end: look at the packages once more, since modules are imported late."""

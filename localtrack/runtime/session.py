@@ -87,6 +87,7 @@ class Session:
         self.on_close: list[Callable[[], None]] = []
         self.argument_feed: ArgumentFeed | None = None
         self._capture: threading.Thread | None = None
+        self._hurry: Callable[[], None] = lambda: None
         self._tee: ConsoleTee | None = None
         self._exits: ExitWatch | None = None
         self._signals: SignalWatch | None = None
@@ -171,6 +172,7 @@ class Session:
         captures = Captures(self.ctx, self.folder, commit, remote=self.options.remote)
         self._capture = threading.Thread(target=captures.run, name="localtrack-capture", daemon=True)
         self._capture.start()
+        self._hurry = captures.hurry
         self.on_close.append(lambda: self._bounded(captures.finish))
 
     def update(self, change: Callable[[TaskRecord], TaskRecord], label: str, *, checked: bool = True) -> TaskRecord:
@@ -288,6 +290,7 @@ class Session:
         thread = self._capture
         if thread is None or thread is threading.current_thread():
             return
+        self._hurry()
         thread.join(self.ctx.settings.exit_wait_s)
         if thread.is_alive():
             self.writer.say_once(

@@ -41,6 +41,14 @@ class StoreContext:
     def _announce(self, task_id: str, generation: int, folder: Path) -> None:
         self._announcer.announce(task_id, generation, folder)
 
+    def locate(self, task_id: str) -> Path:
+        """Return the folder of a task, without loading the search where a hint is enough.
+
+        Raises:
+            TaskNotFoundError: no such task.
+        """
+        return self._announcer.hinted(task_id) or self.index.locate(task_id)
+
     @cached_property
     def _announcer(self) -> Announcer:
         """What tells the index of changes: a process that only reports never loads the search."""

@@ -40,7 +40,7 @@ def folder_of(ctx: StoreContext, task_id: str) -> Path:
     Raises:
         TaskNotFoundError: no such task.
     """
-    return ctx.index.locate(task_id)
+    return ctx.locate(task_id)
 
 
 def read(ctx: StoreContext, task_id: str, folder: Path | None = None) -> TaskRecord:
