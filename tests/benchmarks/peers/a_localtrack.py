@@ -90,13 +90,19 @@ class A(Adapter):
 
     def find(self):
         """Return the names of the best runs that a filter lets through."""
-        hits = self.task_class.get_tasks(
+        rows = self.task_class.query_tasks(
             project_name=PROJECT,
             tags=[TAG],
-            task_filter={"parameters": {"General/lr": f"<{LR}"}, "metrics": {"acc/acc": f">{ACC}"}},
+            additional_return_fields=["name"],
+            task_filter={
+                "parameters": {"General/lr": [None, LR]},
+                "metrics": {"acc/acc": [ACC, None]},
+                "order_by": ["-last_metrics.acc.acc.value"],
+                "page": 0,
+                "page_size": TOP,
+            },
         )
-        best = sorted(hits, key=lambda task: -task.get_last_scalar_metrics()["acc"]["acc"]["last"])
-        return [task.name for task in best[:TOP]]
+        return [row["name"] for row in rows]
 
     def get(self, rid):
         """Return a run's parameters and metrics."""
