@@ -103,11 +103,14 @@ def build_command(python: str, source: Path, task_id: str, script: Mapping[str, 
     """
     entry = _text(script, "entry_point").strip()
     head = (python, "-u", "-m", BOOTSTRAP)
+    recorded = script.get("argv")
+    # what no parser knows reaches the script again as it was typed; what one knows is replaced by the stored values
+    argv = tuple(str(word) for word in recorded) if isinstance(recorded, list) else ()
     if entry.startswith("-m"):
         module = entry[2:].strip()
         if not _MODULE.fullmatch(module):
             raise CodeUnavailableError(f"task {task_id}: {entry!r} names no module to run", task_id=task_id)
-        return (*head, "-m", module)
+        return (*head, "-m", module, *argv)
     if not entry:
         raise CodeUnavailableError(
             f"task {task_id} has no entry point recorded: it ran in a notebook or a shell; run it once as a script",
@@ -120,7 +123,7 @@ def build_command(python: str, source: Path, task_id: str, script: Mapping[str, 
             "add it to git, run it once more, and enqueue that task",
             task_id=task_id,
         )
-    return (*head, str(path))
+    return (*head, str(path), *argv)
 
 
 def _check_out(source: Path, task_folder: Path, task_id: str, script: Mapping[str, Any], commit: str) -> str:

@@ -167,3 +167,45 @@ def test_bootstrap_is_transparent(ctx: StoreContext, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "localtrack.runtime.bootstrap", "script.py", "--x", "1"]
     done = execute(ctx, command, tmp_path)
     assert got(done) == "GOT script.py ['script.py', '--x', '1'] 6 [4, 9] [] None"
+
+
+LEFTOVERS = """
+import argparse, json, sys
+from localtrack import Task
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float, default=0.1)
+commands = parser.add_subparsers(dest="command")
+commands.add_parser("train").add_argument("--depth", type=int, default=1)
+commands.add_parser("eval").add_argument("--top", type=int, default=5)
+args, rest = parser.parse_known_args()
+task = Task.init(project_name="r", task_name="n", reuse_last_task_id=False)
+print("GOT", json.dumps([vars(args), rest, sys.argv[1:]], sort_keys=True))
+"""
+
+
+def test_agent_gives_the_command_line_back(ctx: StoreContext, tmp_path: Path) -> None:
+    """What no parser knows, and sys.argv itself, are as they were; known arguments and the sub-command are the stored."""
+    from localtrack.agent.loop import Agent, AgentOptions
+    from localtrack.services import lifecycle, reports
+
+    script = tmp_path / "script.py"
+    script.write_text(LEFTOVERS)
+    typed = ["--lr", "0.5", "--extra=7", "train", "--depth", "3"]
+    first = execute(ctx, [sys.executable, str(script), *typed], tmp_path)
+    assert got(first) == f'GOT [{{"command": "train", "depth": 3, "lr": 0.5}}, ["--extra=7"], {typed}]'.replace(
+        "'", '"'
+    )
+    (row,) = ctx.index.rows()
+    expected = {
+        "lr=0.25": '{"command": "train", "depth": 3, "lr": 0.25}',
+        "command=eval": '{"command": "eval", "lr": 0.5, "top": 5}',
+        "depth=9": '{"command": "train", "depth": 9, "lr": 0.5}',
+    }
+    for assignment, values in expected.items():
+        clone = tasks.clone(ctx, row.id)
+        name, _, text = assignment.partition("=")
+        tasks.edit(ctx, clone.id, lambda r, pair=(name, text): parameters.override(r, [pair]), "set")
+        lifecycle.enqueue(ctx, clone.id, "default")
+        Agent(ctx, AgentOptions(drain=True, workdir=tmp_path / "work"), say=lambda text: None).run()
+        lines = [line.text for line in reports.console(tasks.folder_of(ctx, clone.id))]
+        assert f'GOT [{values}, ["--extra=7"], {typed}]'.replace("'", '"') in lines, lines

@@ -54,10 +54,10 @@ class EntrySection(Section):
                 what it held goes to the trash. An id takes up that task. False always makes a new one.
             continue_last_task: go on with the last task, or that id, and keep what it has; iterations go on from
                 its last one. An integer is the number to add to iterations instead.
-            output_uri: where models go; kept with the task.
+            output_uri: kept with a new task; models are stored with the task itself today.
             auto_connect_arg_parser: record parsed arguments; a dict names single ones, ``*`` the rest.
-            auto_connect_frameworks: which frameworks to watch.
-            auto_resource_monitoring: report the machine's load.
+            auto_connect_frameworks: kept for ClearML's signature; no framework is watched yet.
+            auto_resource_monitoring: report the machine's load; a dict or class counts as True.
             auto_connect_streams: capture stdout, stderr and logging; a dict names single ones.
             deferred_init: kept for ClearML's signature; starting takes milliseconds here.
 
