@@ -113,10 +113,6 @@ class TaskWriter:
         finally:
             os.close(fd)
 
-    def report_scalar(self, title: str, series: str, value: float, iteration: int) -> None:
-        """Append one point; see :meth:`ScalarJournal.report`."""
-        self.scalars.report(title, series, value, iteration)
-
     def last_iteration(self) -> int:
         """Return the highest iteration that this process reported, 0 before the first."""
         return max(

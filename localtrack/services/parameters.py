@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from localtrack.errors import InvalidValueError
+from localtrack.records.ids import slug
 from localtrack.records.parameters import Entry, entry, flatten, full_name, nest, parse_override, text_of, value_of
 from localtrack.records.task import TaskRecord
 from localtrack.records.values import decode, encode
@@ -111,16 +112,9 @@ def put_configuration(
     """Store a configuration object's text and return its metadata entry."""
     suffix = CONFIGURATION_SUFFIX.get(kind, kind if kind.startswith(".") and len(kind) < 10 else ".txt")
     stored = put_content(
-        ctx.store.disk, folder, "configuration", tasks_slug(name), suffix, text.encode("utf-8", "surrogatepass")
+        ctx.store.disk, folder, "configuration", slug(name), suffix, text.encode("utf-8", "surrogatepass")
     )
     return {**stored.to_json(), "type": kind, "description": description}
-
-
-def tasks_slug(name: str) -> str:
-    """Return the part of a configuration file's name that stands for the object's name."""
-    from localtrack.records.ids import slug
-
-    return slug(name)
 
 
 def configuration_text(folder: Path, record: TaskRecord, name: str) -> str | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from localtrack.api.connect import connect_object
@@ -195,10 +194,3 @@ class ParametersSection(Section):
     def get_labels_enumeration(self) -> dict[str, int]:
         """Return which number stands for which label."""
         return dict(self._read().labels)
-
-    def _configuration_path(self, name: str) -> Path | None:
-        stored = self._read().configuration.get(name)
-        return None if stored is None else self._where() / str(stored["file"])
-
-    def _names(self) -> Sequence[str]:
-        return sorted(self._read().parameters)

@@ -229,6 +229,6 @@ class StateSection(Section):
         return self._read().progress
 
     @property
-    def metrics_errors(self) -> Sequence[str]:
+    def capture_errors(self) -> Sequence[str]:
         """What could not be captured of this run."""
         return self._read().errors
