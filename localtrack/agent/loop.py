@@ -98,6 +98,7 @@ class Agent:
         self._job: Job | None = None
         self.id = ""
         self.outcomes: Counter[str] = Counter()
+        self.ran: list[tuple[str, str]] = []
 
     def stop(self, reason: str) -> None:
         """Stop now: the running task is stopped too. Safe from any thread and from a signal handler."""
@@ -190,6 +191,7 @@ class Agent:
         finally:
             self._job = None
         self.outcomes[outcome] += 1
+        self.ran.append((offer.entry.task_id, outcome))
 
     def _must_leave(self) -> bool:
         self._wanted_stop()

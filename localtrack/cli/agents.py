@@ -34,6 +34,7 @@ def agent() -> None:
 )
 @click.option("--python", metavar="PATH", help="Interpreter of the tasks; default: this one.")
 @click.option("--keep-workspaces", is_flag=True, help="Keep the checkouts of completed tasks, too.")
+@json_option
 @root_option
 @pass_shell
 def start(
@@ -47,6 +48,7 @@ def start(
     workdir: Path | None,
     python: str | None,
     keep_workspaces: bool,
+    as_json: bool,
 ) -> None:
     """Run queued tasks one after another, in this Python environment, until interrupted.
 
@@ -69,7 +71,11 @@ def start(
         keep_workspaces=keep_workspaces,
         create_queues=create_queue,
     )
-    Agent(ctx, options, say=lambda text: note(printable(text))).run()
+    worker = Agent(ctx, options, say=lambda text: note(printable(text)))
+    outcomes = worker.run()
+    if as_json:
+        tasks = [{"id": task_id, "outcome": outcome} for task_id, outcome in worker.ran]
+        print_json({"id": worker.id, "tasks": tasks, "outcomes": dict(outcomes)})
 
 
 @agent.command("ls")

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from localtrack.cli.registry import SECTIONS, VERBS
-from localtrack.cli.shell import CONTEXT_SETTINGS, Shell, root_option
+from localtrack.cli.shell import CONTEXT_SETTINGS, Shell, json_option, root_option
 
 FAILED = 1
 INTERRUPTED = 130
@@ -147,8 +147,9 @@ def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
 )
+@json_option
 @click.pass_context
-def main(ctx: click.Context) -> None:
+def main(ctx: click.Context, as_json: bool) -> None:
     """Track experiments in a folder: no server, no daemon, no database.
 
     Without a verb, a summary of the store in force is printed. A task is given by its id or the beginning of it, by
@@ -156,6 +157,8 @@ def main(ctx: click.Context) -> None:
     """
     ctx.ensure_object(Shell)
     if ctx.invoked_subcommand is None:
-        from localtrack.cli.listing import print_summary
+        from localtrack.cli.summary import print_summary
 
-        print_summary(ctx.ensure_object(Shell))
+        print_summary(ctx.ensure_object(Shell), as_json)
+    elif as_json:
+        raise click.UsageError(f"--json belongs behind the verb: localtrack {ctx.invoked_subcommand} ... --json", ctx)

@@ -9,19 +9,21 @@ Source: docs/tutorial/first-run.md; docs/reference/cli.md, "demo".
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from localtrack.cli.output import coloured, heading, printable
-from localtrack.cli.shell import Shell, pass_shell, root_option
+from localtrack.cli.output import coloured, heading, print_json, printable
+from localtrack.cli.shell import Shell, json_option, pass_shell, root_option
 from localtrack.errors import CodeUnavailableError, LocaltrackError, UsageError
 
 QUEUE = "demo"
@@ -55,9 +57,10 @@ class Stage:
 
 @click.command("demo")
 @click.option("--keep/--no-keep", default=True, show_default=True, help="Keep the folder when all went well.")
+@json_option
 @root_option
 @pass_shell
-def demo(shell: Shell, keep: bool) -> None:
+def demo(shell: Shell, keep: bool, as_json: bool) -> None:
     """Show the whole main job: run a script, look at its task, clone it with another argument, queue it, run it.
 
     Everything happens in a fresh folder with a store of its own; your store is used only when --root names it. The
@@ -70,13 +73,36 @@ def demo(shell: Shell, keep: bool) -> None:
     environment = {key: value for key, value in environment.items() if not key.startswith("GIT_")}
     stage = Stage(folder, folder / "project", root, {**environment, "LOCALTRACK_ROOT": str(root)})
     try:
-        _play(stage)
+        with _story(as_json):
+            first, second = _play(stage)
+            checks = _verify(stage, first, second)
+            if all(is_right for _, is_right, _ in checks):
+                _say_next(stage, first, second)
     except (LocaltrackError, OSError):
         print(f"the demo's files stay in {folder}", file=sys.stderr)
         raise
+    failures = sum(not is_right for _, is_right, _ in checks)
+    if as_json:
+        print_json(
+            {
+                "is_good": not failures, "folder": str(folder), "root": str(root), "tasks": [first, second],
+                "checks": [{"name": name, "is_good": is_right, "found": found} for name, is_right, found in checks],
+            }
+        )  # fmt: skip
+    if failures:
+        raise UsageError(
+            f"{failures} of the demo's checks failed: the clone did not run as it should; its files stay in {folder}"
+        )
     if not keep:
         shutil.rmtree(folder, ignore_errors=True)
-        print(f"\n{folder} was removed (--no-keep)")
+        print(f"\n{folder} was removed (--no-keep)", file=sys.stderr if as_json else sys.stdout)
+
+
+@contextlib.contextmanager
+def _story(as_json: bool) -> Iterator[None]:
+    """Let all that the demo and its processes print go to stderr where stdout is for JSON."""
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        yield
 
 
 def _check_tools() -> None:
@@ -105,7 +131,7 @@ def _program_text() -> str:
     return _short(str(beside)) if beside.exists() else f"{_short(sys.executable)} -m localtrack.cli"
 
 
-def _play(stage: Stage) -> None:
+def _play(stage: Stage) -> tuple[str, str]:
     print("A script becomes a task in a folder, is found, cloned, queued and run again.")
     _step("1", f"A project: train.py in a git repository, with one uncommitted change ({stage.project})")
     _make_project(stage)
@@ -130,9 +156,7 @@ def _play(stage: Stage) -> None:
     _step("7", "Both, side by side")
     _localtrack(stage, "ls", "--project", "demo/digits", "--columns", "id,status,name,Args/lr,accuracy/test,loss/test")
     _localtrack(stage, "diff", first[:8], second[:8])
-    _step("8", "Did the clone run as it should?")
-    _verify(stage, first, second)
-    _say_next(stage, first, second)
+    return first, second
 
 
 def _step(number: str, text: str) -> None:
@@ -187,7 +211,7 @@ def _run(stage: Stage, command: list[str], what: str, *, capture: bool = False) 
             command,
             cwd=stage.project,
             env=stage.environment,
-            stdout=subprocess.PIPE if capture else None,
+            stdout=subprocess.PIPE if capture else sys.stdout.fileno(),
             text=True,
             timeout=TIMEOUT_S,
             check=False,
@@ -224,18 +248,13 @@ def _first_task(stage: Stage) -> str:
     raise UsageError(f"the script left no task of {stage.project} in {stage.store}: `localtrack doctor` may say why")
 
 
-def _verify(stage: Stage, first: str, second: str) -> None:
-    """Compare what the clone's own process saw with what it should have seen.
-
-    Raises:
-        UsageError: something differs; each difference was printed.
-    """
-    failures = 0
-    for what, is_right, seen in _checks(stage, first, second):
+def _verify(stage: Stage, first: str, second: str) -> list[tuple[str, bool, str]]:
+    """Compare what the clone's own process saw with what it should have seen; print and return what was found."""
+    _step("8", "Did the clone run as it should?")
+    checks = _checks(stage, first, second)
+    for what, is_right, seen in checks:
         print(f"{coloured('ok    ', '32') if is_right else coloured('WRONG ', '31')}{what}: {printable(seen)}")
-        failures += not is_right
-    if failures:
-        raise UsageError(f"{failures} of the demo's checks failed: the clone did not run as it should")
+    return checks
 
 
 def _checks(stage: Stage, first: str, second: str) -> list[tuple[str, bool, str]]:

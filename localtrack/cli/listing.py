@@ -1,4 +1,4 @@
-"""``localtrack ls``, and the summary that ``localtrack`` alone prints.
+"""``localtrack ls``.
 
 Source: docs/reference/cli.md, "ls".
 """
@@ -6,22 +6,16 @@ Source: docs/reference/cli.md, "ls".
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from localtrack.cli.output import (
     age_text,
-    heading,
     print_csv,
     print_json,
-    print_pairs,
     print_table,
-    printable,
-    size_text,
 )
 from localtrack.cli.shell import Shell, json_option, note, pass_shell, root_option
 
@@ -34,7 +28,6 @@ CSV_COLUMNS = ("id", "status", "type", "project", "name", "user", "created", "up
 ALIASES = {"updated": "last_update", "iteration": "last_iteration"}
 TIMES = frozenset({"created", "started", "ended", "last_update", "status_changed"})
 SHORT_ID = 8
-RECENT = 5
 Reader = Callable[[Any], Any]
 
 
@@ -82,10 +75,10 @@ def ls(
     elif not rows:
         note("no task fits" if shell.ctx.index.ids() else "no tasks yet")
     else:
-        _print(rows, readers if names else _filled(rows, readers))
+        print_rows(rows, readers if names else filled(rows, readers))
 
 
-def _filled(rows: list[Row], readers: dict[str, Reader]) -> dict[str, Reader]:
+def filled(rows: list[Row], readers: dict[str, Reader]) -> dict[str, Reader]:
     """Leave the column of tags out where no task has any."""
     return {name: read for name, read in readers.items() if name != "tags" or any(row.tags for row in rows)}
 
@@ -183,7 +176,8 @@ def _csv_cell(value: Any) -> Any:
     return value
 
 
-def _print(rows: list[Row], readers: dict[str, Reader]) -> None:
+def print_rows(rows: list[Row], readers: dict[str, Reader]) -> None:
+    """Print tasks as a table of those columns."""
     now_s = time.time()
     cells = [[_cell(name, reader(row), now_s) for name, reader in readers.items()] for row in rows]
     numeric = [
@@ -207,41 +201,3 @@ def _cell(name: str, value: Any, now_s: float) -> Any:
     if isinstance(value, (list, tuple)):
         return ", ".join(str(item) for item in value)
     return value
-
-
-def print_summary(shell: Shell) -> None:
-    """Print the store in force on one screen: where it is, tasks by status, the newest ones, queues."""
-    ctx = shell.ctx
-    from localtrack.services.search import seen_rows
-
-    rows = seen_rows(ctx, ctx.index.rows())
-    waiting = [f"{printable(name)}: {ctx.queues.get(name).count()} waiting" for name in ctx.queues.names()]
-    pairs = [
-        ("store", f"{ctx.store.root} (found by {ctx.found_by})"),
-        ("tasks", _counts(rows)),
-        ("queues", ", ".join(waiting) or "none"),
-        ("disk", _free_text(ctx.store.root)),
-    ]
-    print_pairs(pairs)
-    live = [row for row in rows if "archived" not in row.system_tags]
-    if live:
-        heading("Last changed")
-        newest = sorted_rows(live, "-updated")[:RECENT]
-        _print(newest, _filled(newest, {name: column(name) for name in DEFAULT_COLUMNS}))
-    else:
-        print("\nNo tasks yet: call Task.init in a script, or see `localtrack demo`.")
-    note("`localtrack ls` lists all, `localtrack show @last` the newest, `localtrack --help` all verbs")
-
-
-def _counts(rows: list[Row]) -> str:
-    counts = Counter(row.status for row in rows)
-    if not counts:
-        return "none"
-    return f"{len(rows)} ({', '.join(f'{count} {status}' for status, count in counts.most_common())})"
-
-
-def _free_text(root: Path) -> str:
-    import shutil
-
-    usage = shutil.disk_usage(root)
-    return f"{size_text(usage.free)} free of {size_text(usage.total)}"

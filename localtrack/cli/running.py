@@ -6,8 +6,11 @@ Source: docs/reference/cli.md, "run", "abort".
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,17 +19,20 @@ from localtrack.cli.output import print_json
 from localtrack.cli.shell import TASK, Shell, json_option, note, pass_shell, root_option
 
 BOOTSTRAP = "localtrack.runtime.bootstrap"
+PASSED_ON = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
 
 @click.command("run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("script", metavar="SCRIPT|-m MODULE", type=click.Path(path_type=Path))
 @click.argument("arguments", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
+@json_option
 @root_option
 @pass_shell
-def run(shell: Shell, script: Path, arguments: tuple[str, ...]) -> None:
+def run(shell: Shell, script: Path, arguments: tuple[str, ...], as_json: bool) -> None:
     """Run a Python SCRIPT with this Python and this store. It is tracked when it calls Task.init.
 
     Options of this verb stand before SCRIPT; all that follows it goes to the script. The exit code is the script's.
+    With --json, what the script prints goes to stderr.
     """
     from localtrack.config import ROOT_VARIABLE
 
@@ -38,7 +44,57 @@ def run(shell: Shell, script: Path, arguments: tuple[str, ...]) -> None:
     if shell.root:
         os.environ[ROOT_VARIABLE] = str(Path(shell.root).expanduser().absolute())
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", BOOTSTRAP, str(script), *arguments])
+    command = [sys.executable, "-m", BOOTSTRAP, str(script), *arguments]
+    if as_json:
+        _run_and_tell(shell, command)
+    else:
+        os.execv(sys.executable, command)
+
+
+def _run_and_tell(shell: Shell, command: list[str]) -> None:
+    """Run the script as a child, print what became of it as JSON, and end as it ended."""
+    from localtrack.store.documents import now
+
+    began = now()
+    with subprocess.Popen(command, stdout=sys.stderr.fileno()) as child:
+        handlers: dict[int, Any] = {
+            getattr(signal, name): lambda number, _: child.send_signal(number) for name in PASSED_ON
+        }
+        handlers[signal.SIGINT] = signal.SIG_IGN  # the terminal sends it to the child as well
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        code = child.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    name = signal.Signals(-code).name if code < 0 else ""
+    print_json(
+        {"exit_code": code if code >= 0 else 128 - code, "signal": name, "tasks": _tasks_of(shell, child.pid, began)}
+    )
+    sys.stdout.flush()
+    if code < 0:
+        if name != "SIGKILL":
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    raise click.exceptions.Exit(code)
+
+
+def _tasks_of(shell: Shell, pid: int, began: str) -> list[dict[str, Any]]:
+    """Return the tasks that a process of this host has run since a moment of its clock."""
+    from localtrack.errors import StoreError
+    from localtrack.services import tasks
+    from localtrack.services.context import host_name
+
+    try:
+        ctx = shell.ctx
+    except StoreError:  # the script made no store: it is not tracked
+        return []
+    recent = sorted((row for row in ctx.index.rows() if row.last_update >= began), key=lambda row: row.created)
+    records = [record for row in recent if (record := tasks.try_read(ctx, row.id)) is not None]
+    owners = [record.owner or {} for record in records]
+    return [
+        short_json(record)
+        for record, owner in zip(records, owners, strict=True)
+        if owner.get("pid") == pid and owner.get("host") == host_name()
+    ]
 
 
 @click.command("abort")

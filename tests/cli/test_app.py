@@ -10,6 +10,7 @@ import pytest
 
 from localtrack import __version__
 from localtrack.cli.registry import VERBS
+from localtrack.records.status import Status
 from localtrack.store.root import Store
 
 HEAVY = ("pyarrow", "git", "rich", "numpy", "psutil", "watchdog", "filelock")
@@ -160,3 +161,15 @@ def test_an_unreadable_store_names_the_file(cli, store: Store):
     assert ran.code == 1
     assert "store.json is damaged" in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_summary_as_json(cli, make, store_root):
+    """`localtrack --json` prints the summary as data; before a verb, --json is refused with the place where it belongs."""
+    task = make("words", "nlp", status=Status.COMPLETED)
+    body = cli("--json").json
+    assert (body["root"], body["tasks"], body["by_status"]) == (str(store_root), 1, {"completed": 1})
+    assert [row["id"] for row in body["last_changed"]] == [task.id]
+    assert 0 < body["disk"]["free_bytes"] <= body["disk"]["total_bytes"]
+    ran = cli("--json", "ls")
+    assert ran.code == 2
+    assert "ls ... --json" in ran.err

@@ -35,6 +35,62 @@ def test_run_takes_a_module(store_root):
     assert "json.tool" in done.stdout
 
 
+TRACKED = """
+import sys
+from localtrack import Task
+task = Task.init(project_name="p", task_name="t", auto_resource_monitoring=False)
+print("printed by the script")
+if "--die" in sys.argv:
+    import os, signal
+    os.kill(os.getpid(), signal.SIGTERM)
+sys.exit(3)
+"""
+
+
+def test_run_as_json_tells_what_ran(store_root, tmp_path):
+    """`run --json` leaves stdout to one object with the exit code and the task; the script's output is on stderr."""
+    script = tmp_path / "script.py"
+    script.write_text(TRACKED)
+    done = run_script(store_root, "--json", str(script))
+    body = json.loads(done.stdout)
+    assert (done.returncode, body["exit_code"], body["signal"]) == (3, 3, "")
+    (task,) = body["tasks"]
+    assert (task["name"], task["status"]) == ("t", "failed")
+    assert "printed by the script" in done.stderr
+
+
+def test_run_as_json_dies_as_the_script_died(store_root, tmp_path):
+    """A script that a signal ends makes `run --json` end by that signal, after the object is printed."""
+    script = tmp_path / "script.py"
+    script.write_text(TRACKED)
+    done = run_script(store_root, "--json", str(script), "--die")
+    assert done.returncode == -15
+    body = json.loads(done.stdout)
+    assert (body["exit_code"], body["signal"], body["tasks"][0]["status"]) == (143, "SIGTERM", "stopped")
+
+
+def test_run_as_json_of_an_untracked_script(store_root, tmp_path):
+    """A script that never calls Task.init has an empty list of tasks, and no store is made for it."""
+    script = tmp_path / "script.py"
+    script.write_text("print('hello')\n")
+    done = run_script(store_root, "--json", str(script))
+    assert json.loads(done.stdout) == {"exit_code": 0, "signal": "", "tasks": []}
+    assert done.stderr == "hello\n"
+    assert not store_root.exists()
+
+
+def test_agent_start_as_json_tells_what_it_ran(cli, make, store):
+    """`agent start --json` ends with one object on stdout; what happens meanwhile is said on stderr."""
+    broken = make()
+    cli("enqueue", broken.id)
+    ran = cli("agent", "start", "--drain", "--json")
+    assert ran.code == 0, ran.err
+    (task,) = ran.json["tasks"]
+    assert task["id"] == broken.id
+    assert ran.json["outcomes"] == {task["outcome"]: 1}
+    assert f"agent {ran.json['id']} leaves" in ran.err
+
+
 @pytest.mark.parametrize("arguments", [["missing.py"], ["-m"], []])
 def test_run_without_a_script_is_a_usage_error(cli, arguments):
     """A missing script, module or file is exit code 2."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -50,12 +51,20 @@ def test_the_main_job_is_done_and_checked(tmp_path, isolated_world):
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(shutil.which("git") is None, reason="the demo makes a git repository, and git is not installed")
 def test_a_store_that_is_named_is_used_and_no_keep_tidies_up(tmp_path, ctx):
-    """With --root the two tasks are filed in that store beside others; --no-keep removes the rest."""
+    """With --root the two tasks are filed in that store beside others; --no-keep removes the rest.
+
+    With --json, stdout has one object with the checks, and the story is on stderr.
+    """
     from localtrack.services import tasks
 
     tasks.create(ctx, name="mine", project="demo/digits")
-    done = run_demo(tmp_path, "--root", str(ctx.store.root), "--no-keep")
+    done = run_demo(tmp_path, "--root", str(ctx.store.root), "--no-keep", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
+    body = json.loads(done.stdout)
+    assert body["is_good"]
+    assert [check["is_good"] for check in body["checks"]] == [True] * 7
+    assert "digits network" in done.stderr
+    assert {row.id for row in ctx.index.rows() if row.name != "mine"} == set(body["tasks"])
     names = sorted(row.name for row in ctx.index.rows())
     assert names == ["digits network", "digits network, lr 0.01", "mine"]
     assert not list(tmp_path.glob("localtrack-demo-*"))
