@@ -5,7 +5,7 @@ Source: docs/reference/cli.md, "enqueue", "dequeue", "queue".
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,9 @@ from localtrack.cli.shell import (
     root_option,
     yes_option,
 )
+
+if TYPE_CHECKING:
+    from localtrack.services.dead_letters import DeadLetter
 
 DEFAULT_QUEUE = "default"
 
@@ -77,11 +80,15 @@ def queue() -> None:
 
 @queue.command("ls")
 @click.argument("name", required=False)
+@click.option("--dead", is_flag=True, help="List the dead letters instead: tasks over which agents died.")
 @json_option
 @root_option
 @pass_shell
-def list_queues(shell: Shell, name: str | None, as_json: bool) -> None:
+def list_queues(shell: Shell, name: str | None, dead: bool, as_json: bool) -> None:
     """List the queues with their waiting tasks, in the order of their turn; with NAME, that queue only."""
+    if dead:
+        _list_dead(shell, name, as_json)
+        return
     names = [name] if name is not None else shell.ctx.queues.names()
     body: list[dict[str, Any]] = [{"name": each, "tasks": _waiting(shell, each)} for each in names]
     if as_json:
@@ -96,6 +103,50 @@ def list_queues(shell: Shell, name: str | None, as_json: bool) -> None:
             if not waiting:
                 rows.append([item["name"], None, "", "(empty)", None, ""])
         print_table(["queue", "turn", "id", "task", "priority", "by"], rows, right=(1, 4))
+
+
+def _list_dead(shell: Shell, name: str | None, as_json: bool) -> None:
+    from localtrack.services.dead_letters import open_letters
+
+    letters = open_letters(shell.ctx, name)
+    if as_json:
+        print_json([_letter_json(letter) for letter in letters])
+    elif not letters:
+        note("no dead letters")
+    else:
+        for letter in letters:
+            times = f"{len(letter.attempts)} attempt{'s' * (len(letter.attempts) != 1)}"
+            print(printable(f"{letter.queue}  {letter.task_id[:8]}  {letter.task}"))
+            print(printable(f"  {letter.at or '(no time)'}  after {times}: {letter.why}"))
+            for attempt in letter.attempts:
+                print(printable(f"  {attempt.at}  taken by {attempt.agent or '?'} on {attempt.host or '?'}"))
+        note("`localtrack queue retry QUEUE [TASK...]` puts them back, `localtrack log TASK` shows what they printed")
+
+
+def _letter_json(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "queue": letter.queue, "id": letter.task_id, "task": letter.task, "priority": letter.priority,
+        "at": letter.at, "why": letter.why,
+        "attempts": [{"agent": each.agent, "host": each.host, "at": each.at} for each in letter.attempts],
+    }  # fmt: skip
+
+
+@queue.command("retry")
+@click.argument("name")
+@click.argument("references", metavar="[TASK]...", nargs=-1, type=TASK)
+@json_option
+@root_option
+@pass_shell
+def retry(shell: Shell, name: str, references: tuple[str, ...], as_json: bool) -> None:
+    """Put dead letters of a queue back into it, all of them or those of the given tasks, with new attempts."""
+    from localtrack.services.dead_letters import put_back
+
+    ids = [shell.resolve(reference) for reference in references] or None
+    records = put_back(shell.ctx, name, ids)
+    if as_json:
+        print_json([{**short_json(record), "queue": name} for record in records])
+    else:
+        note(f"{len(records)} tasks wait in the queue {printable(name)} again")
 
 
 def _waiting(shell: Shell, name: str) -> list[dict[str, Any]]:

@@ -72,9 +72,13 @@ class ClaimList:
         number = self.highest(entry)
         return number > 0 and (entry, number) not in self.released
 
+    def held(self, entry: str) -> list[int]:
+        """Return the numbers of an entry's claims that were not given back, in order."""
+        return sorted(number for number in self.numbers.get(entry, ()) if (entry, number) not in self.released)
+
     def attempts(self, entry: str) -> int:
         """Return how many claims of an entry were not given back: one each for an agent that died over it."""
-        return sum((entry, number) not in self.released for number in self.numbers.get(entry, ()))
+        return len(self.held(entry))
 
 
 class Claims:

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -206,19 +206,39 @@ class Queue:
         return removed
 
     def dead_letters(self) -> list[Json]:
-        """Return the entries whose attempts are used up: the record of each, with ``entry`` and ``task_id``."""
+        """Return the entries whose attempts are used up: the record of each, with ``entry``, ``task_id``, ``priority``."""
         letters = []
         for name in sorted(list_names(self.paths.dead)):
             ref, body = parse_name(name), read_end(self.paths.dead / name)
             if ref is not None:
-                letters.append({**(body or {}), "entry": name, "task_id": ref.task_id})
+                letters.append({**(body or {}), "entry": name, "task_id": ref.task_id, "priority": ref.priority})
         return letters
+
+    def forget_dead(self, names: Iterable[str]) -> None:
+        """Remove all records of dead letters; the dead record goes last, so that no entry comes back to life."""
+        names = list(names)
+        remove_files(self.paths.pending / name for name in names)
+        self._remove_claims(set(names))
+        remove_files(self.paths.dead / name for name in names)
 
     def sweep(self, keep_s: float = KEEP_ENDED_S) -> int:
         """Remove the claims and done records of entries that ended long ago, by the store's own clock; return how many.
 
         The records stay for a week by default, so that an agent that slept over the end still finds it.
         """
+        old = self._older(self.paths.done, keep_s)
+        self._remove_claims(old)
+        remove_files(self.paths.done / name for name in old)
+        return len(old)
+
+    def sweep_dead(self, but: Collection[str], keep_s: float = KEEP_ENDED_S) -> int:
+        """Remove the records of dead letters that were buried long ago, but for those named; return how many."""
+        old = self._older(self.paths.dead, keep_s) - set(but)
+        self.forget_dead(old)
+        return len(old)
+
+    def _older(self, folder: Path, keep_s: float) -> set[str]:
+        """Return the entries that ended, and left ``pending``, so long ago."""
         probe = self._disk.write_tmp(lambda stream: None)
         try:
             clock = probe.stat().st_mtime
@@ -226,17 +246,18 @@ class Queue:
             remove_files([probe])
         pending = set(list_names(self.paths.pending))
         old = set()
-        for name in list_names(self.paths.done):
+        for name in list_names(folder):
             try:
-                age_s = clock - (self.paths.done / name).lstat().st_mtime
+                age_s = clock - (folder / name).lstat().st_mtime
             except OSError:
                 continue
             if age_s >= keep_s and name not in pending:
                 old.add(name)
-        claims = [n for n in list_names(self.paths.claims) if (p := parse_claim(n)) is not None and p[0] in old]
-        remove_files(self.paths.claims / name for name in claims)
-        remove_files(self.paths.done / name for name in old)
-        return len(old)
+        return old
+
+    def _remove_claims(self, entries: set[str]) -> None:
+        names = [n for n in list_names(self.paths.claims) if (p := parse_claim(n)) is not None and p[0] in entries]
+        remove_files(self.paths.claims / name for name in names)
 
     def _taken(self, ref: EntryRef) -> UsageError:
         who = "an agent"

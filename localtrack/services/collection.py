@@ -17,7 +17,7 @@ from localtrack.errors import CorruptFileError, LocaltrackError
 from localtrack.fs.disk import list_names, read_bytes, remove_files, remove_tree
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
-from localtrack.services import tasks
+from localtrack.services import dead_letters, tasks
 from localtrack.services.context import StoreContext
 from localtrack.services.liveness import owner_alive
 from localtrack.store.blobs import file_size
@@ -110,7 +110,7 @@ def tidy_queues(ctx: StoreContext) -> tuple[int, int]:
     from localtrack.queue.lease import LeaseObserver, Verdict
 
     queues = [ctx.queues.get(name) for name in ctx.queues.names()]
-    records = sum(queue.sweep() for queue in queues)
+    records = sum(queue.sweep() + dead_letters.sweep(ctx, queue) for queue in queues)
     agents = Agents(ctx.store)
     observer = LeaseObserver(ctx.store.disk, ctx.settings.lease_s, owner_alive)
     dead = [agent for agent in agents.list(observer, queues) if agent.verdict is Verdict.DEAD and not agent.current]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from localtrack.fs.disk import list_names
 from localtrack.fs.probe import BAD, GOOD, NOTE, FsFacts, probe_file_system
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
-from localtrack.services import tasks
+from localtrack.services import dead_letters, tasks
 from localtrack.services.context import StoreContext
 from localtrack.services.liveness import LOST_REASON
 from localtrack.store import metadata
@@ -120,11 +121,8 @@ def _queues(ctx: StoreContext, records: list[TaskRecord]) -> Iterator[Finding]:
     known = {record.id for record in records}
     queued = {record.id for record in records if record.state is Status.QUEUED}
     entries: set[str] = set()
-    dead: list[str] = []
     for name in ctx.queues.names():
-        queue = ctx.queues.get(name)
-        entries |= {ref.task_id for ref in queue.entries()}
-        dead += [str(letter["task_id"])[:8] for letter in queue.dead_letters() if letter["task_id"] in queued]
+        entries |= {ref.task_id for ref in ctx.queues.get(name).entries()}
     stranded = sorted(queued - entries)
     if stranded:
         yield Finding(
@@ -139,13 +137,14 @@ def _queues(ctx: StoreContext, records: list[TaskRecord]) -> Iterator[Finding]:
             "queue entries", NOTE, f"{_some([each[:8] for each in orphans])}: no such task here",
             "agents skip them; `localtrack queue clear NAME` takes them out",
         )  # fmt: skip
+    dead = Counter(letter.queue for letter in dead_letters.open_letters(ctx))
     if dead:
+        name = next(iter(dead))
         yield Finding(
-            "dead letters",
-            NOTE,
-            _some(dead),
-            "several agents died over them; look at `localtrack log`, then enqueue again",
-        )
+            "dead letters", NOTE, _some([f"{count} in queue {queue}" for queue, count in dead.items()]),
+            f"several agents died over each: `localtrack queue ls {name} --dead` says which and when, "
+            f"`localtrack queue retry {name}` puts them back",
+        )  # fmt: skip
 
 
 def _trash(ctx: StoreContext) -> Finding:

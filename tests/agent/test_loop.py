@@ -13,7 +13,7 @@ from localtrack.errors import QueueNotFoundError, UsageError
 from localtrack.queue.agents import STOP_AFTER_TASK, STOP_NOW, Agents
 from localtrack.queue.claims import read_end
 from localtrack.records.status import Status
-from localtrack.services import lifecycle, tasks
+from localtrack.services import dead_letters, lifecycle, tasks
 
 from .conftest import World, git, wait_for
 
@@ -330,7 +330,7 @@ class TestDeath:
             os.kill(child, signal.SIGKILL)
 
     def test_a_task_that_kills_its_agents_is_a_dead_letter(self, world: World) -> None:
-        """Past the limit of attempts a task fails as lost and is not run again."""
+        """Past the limit of attempts a task fails as lost and is not run again, unless it is put back."""
         task = world.script("import os, signal, time\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(120)\n")
         for _ in range(3):
             assert world.start_agent().wait(60) == -signal.SIGKILL
@@ -340,6 +340,12 @@ class TestDeath:
         (letter,) = world.ctx.queues.get("default").dead_letters()
         assert letter["task_id"] == task
         assert world.agent().run() == {}
+        (letter,) = dead_letters.open_letters(world.ctx)
+        assert "3 agents died" in letter.why
+        assert len({attempt.agent for attempt in letter.attempts}) == 3
+        dead_letters.put_back(world.ctx, "default", [task])
+        assert world.start_agent().wait(60) == -signal.SIGKILL
+        assert world.is_running(task)
 
     def test_a_superseded_agent_stops_and_tells_nothing(self, world: World) -> None:
         """An agent whose claim was taken over stops its child and does not touch the task's status."""

@@ -94,3 +94,29 @@ def test_a_completed_task_needs_force(cli, make, ctx):
     assert cli("enqueue", task.id, "--force").code == 0
     assert tasks.read(ctx, task.id).status == "queued"
     assert cli("restore", "--json").json[0]["id"] == task.id
+
+
+def test_dead_letters_are_listed_and_put_back(cli, ctx, make):
+    """`queue ls --dead` says why and who tried; `queue retry` puts the task back; both speak JSON."""
+    from localtrack.agent.gateway import RunEnd, StoreGateway
+    from localtrack.queue.claims import BURY
+    from localtrack.records.status import Status
+
+    assert cli("queue", "ls", "--dead").err == "no dead letters\n"
+    task = make()
+    cli("enqueue", task.id)
+    queue = ctx.queues.get("default")
+    (ref,) = queue.entries()
+    queue.claims.take(ref.name, 1, agent="ada-1", owner={"host": "node7"})
+    claim = queue.claims.take(ref.name, 2, agent="bob-1", owner={}, kind=BURY)
+    StoreGateway(ctx).bury(task.id, claim, RunEnd(Status.FAILED, None, "", "lost", "lost", "it died"))
+    queue.claims.finish(claim, "lost", bury=True)
+    out = cli("queue", "show", "default", "--dead").out
+    assert "after 1 attempt: it died" in out
+    assert "taken by ada-1 on node7" in out
+    (letter,) = cli("queue", "ls", "--dead", "--json").json
+    assert (letter["id"], letter["queue"], letter["attempts"][0]["agent"]) == (task.id, "default", "ada-1")
+    assert cli("queue", "retry", "default", make("other").id).code == 1
+    (item,) = cli("queue", "retry", "default", task.id[:8], "--json").json
+    assert (item["id"], item["status"], item["queue"]) == (task.id, "queued", "default")
+    assert cli("queue", "ls", "--dead", "--json").json == []
