@@ -16,6 +16,11 @@ from pathlib import Path
 
 GOOD, NOTE, BAD = "good", "note", "bad"
 LOW_SPACE_BYTES = 1 << 30
+ONE_HOST = (
+    "this store is for one host at a time: files are created by name and then filled, so that a reader can meet a torn one "
+    "(its checksum tells, and the one before counts), and two hosts that commit to one task in the same moment can lose one of "
+    "the two changes. Run agents and scripts on one host only, or keep the store on a disk with hard links (NFS has them)"
+)
 NAME_NEED_BYTES = 160
 MOUNTS = Path("/proc/self/mountinfo")
 WATCH_LIMIT = Path("/proc/sys/fs/inotify/max_user_watches")
@@ -132,6 +137,7 @@ def probe_file_system(path: Path) -> FsFacts:
     try:
         verdicts.append(FsVerdict("writing", GOOD, "a folder could be made"))
         verdicts += [_attempt(name, test, place) for name, test in _TESTS]
+        verdicts.append(_judge_hosts(mount, verdicts))
     finally:
         _remove(place)
     return FsFacts(str(path), mount, free_bytes, info.f_namemax, tuple(verdicts))
@@ -175,6 +181,18 @@ def _is_network(fs_type: str, magic: int) -> bool | None:
     if fs_type in _NETWORK or _MAGIC.get(magic) in _NETWORK:
         return True
     return False if fs_type in _LOCAL else None
+
+
+def _judge_hosts(mount: Mount, verdicts: list[FsVerdict]) -> FsVerdict:
+    """Say how many hosts may use a store at once: that needs files that appear whole, under a name that is refused twice."""
+    level = {verdict.name: verdict.level for verdict in verdicts}
+    if level["exclusive creation"] == BAD or level["hard links"] == BAD:
+        return FsVerdict("hosts at once", BAD, "none", "two processes could decide the same thing twice")
+    if level["hard links"] != GOOD:
+        return FsVerdict("hosts at once", NOTE, "one", 'see "hard links"')
+    if mount.is_network is False:
+        return FsVerdict("hosts at once", GOOD, "one: a local disk")
+    return FsVerdict("hosts at once", GOOD, "any number")
 
 
 def _judge_mount(mount: Mount) -> FsVerdict:
@@ -255,10 +273,10 @@ def _try_links(place: Path) -> FsVerdict:
             "hard links",
             NOTE,
             f"refused: {code}",
-            "files are created exclusively by name and checked by checksum instead",
+            ONE_HOST,
         )
     if os.stat(source).st_ino != os.stat(target).st_ino:
-        return FsVerdict("hard links", NOTE, "link and file have different inodes", "success is judged by content")
+        return FsVerdict("hard links", NOTE, "link and file have different inodes", ONE_HOST)
     try:
         os.link(source, target)
     except FileExistsError:

@@ -82,7 +82,7 @@ def test_without_mountinfo_the_magic_tells(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_no_hard_links_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without hard links a store works by exclusive creation, and the verdict says so."""
+    """Without hard links a store serves one host at a time, and the verdict says so, what may go wrong, and the way out."""
 
     def refuse(*args: object, **named: object) -> None:
         raise OSError(errno.EPERM, "no links")
@@ -90,7 +90,11 @@ def test_no_hard_links_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(os, "link", refuse)
     facts = probe_file_system(tmp_path)
     assert facts.verdict("hard links").level == NOTE
-    assert "checksum" in facts.verdict("hard links").consequence
+    consequence = facts.verdict("hard links").consequence
+    assert "one host at a time" in consequence
+    assert "lose one of the two changes" in consequence
+    assert "disk with hard links" in consequence
+    assert (facts.verdict("hosts at once").level, facts.verdict("hosts at once").found) == (NOTE, "one")
     assert facts.is_usable
 
 
