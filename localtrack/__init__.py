@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from localtrack.api.logger import Logger
+    from localtrack.api.storage import StorageManager
     from localtrack.api.task import Task
     from localtrack.records.status import TaskTypes
 
 __version__ = "0.1.0"
-__all__ = ["Logger", "Task", "TaskTypes", "__version__"]
+__all__ = ["Logger", "StorageManager", "Task", "TaskTypes", "__version__"]
 
 _HOMES = {
     "Task": "localtrack.api.task",
     "Logger": "localtrack.api.logger",
+    "StorageManager": "localtrack.api.storage",
     "TaskTypes": "localtrack.records.status",
 }
 

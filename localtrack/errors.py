@@ -94,3 +94,14 @@ class CodeUnavailableError(LocaltrackError, RuntimeError):
 
 class LostClaimError(LocaltrackError, RuntimeError):
     """A higher claim exists: this agent no longer owns the entry and must stop."""
+
+
+class StorageError(LocaltrackError, OSError):
+    """A file at a path or URL outside the store that can't be read, written, listed or removed."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class MissingExtraError(LocaltrackError, ImportError):
+    """Something that needs an optional package; the message says which to install."""

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from localtrack import Logger, Task
+from localtrack import Logger, StorageManager, Task
 from localtrack.api.task import Artifact
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference"
-PAGES = {"task.md": [("Task", Task), ("Artifact", Artifact)], "logger.md": [("Logger", Logger)]}
+PAGES: dict[str, list[tuple[str, type]]] = {
+    "task.md": [("Task", Task), ("Artifact", Artifact)],
+    "logger.md": [("Logger", Logger)],
+    "storage.md": [("StorageManager", StorageManager)],
+}
 
 
 def render(classes: list[tuple[str, type]]) -> str:
@@ -48,7 +52,7 @@ def test_page_is_fresh(page: str) -> None:
     assert path.read_text() == text
 
 
-@pytest.mark.parametrize("kind", [Task, Logger, Artifact])
+@pytest.mark.parametrize("kind", [Task, Logger, Artifact, StorageManager])
 def test_every_public_name_has_a_docstring(kind: type) -> None:
     """A public name without words is not public."""
     bare = [n for n in dir(kind) if not n.startswith("_") and not inspect.getdoc(inspect.getattr_static(kind, n))]
