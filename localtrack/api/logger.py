@@ -21,7 +21,7 @@ from localtrack.errors import UsageError
 from localtrack.records.ids import new_sortable_id
 from localtrack.records.values import encode
 from localtrack.runtime.writer import TaskWriter
-from localtrack.services import figures
+from localtrack.services import figures, pictures, tables
 from localtrack.services.reports import SINGLE_VALUE_ITERATION, SUMMARY_TITLE
 from localtrack.store.blobs import put_copy, put_report, put_stream
 from localtrack.store.documents import now
@@ -113,8 +113,9 @@ class Logger:
         """
         if sum(source is not None for source in (table_plot, csv, url)) != 1:
             raise UsageError("report_table takes exactly one of table_plot, csv and url")
-        rows = figures.rows_of(table_plot if table_plot is not None else csv or url)
-        self._plot(title, series, figures.table(title, rows, extra_layout, extra_data), iteration, kind="table")
+        table = table_plot if table_plot is not None else tables.table_of_csv(Path(csv or url or "").read_text("utf-8"))
+        figure = figures.table_figure(title, series, table, extra_layout, extra_data)
+        self._plot(title, series, figure, iteration, kind="table")
 
     def report_confusion_matrix(
         self,
@@ -141,11 +142,13 @@ class Logger:
             yaxis: title of the y axis.
             xlabels: (columns,) labels.
             ylabels: (rows,) labels.
-            yaxis_reversed: whether the first row is at the bottom.
+            yaxis_reversed: False puts the first row at the bottom, True at the top.
             comment: a text below the title.
             extra_layout: more of plotly's layout.
         """
-        figure = figures.heat_map(title, matrix, xaxis, yaxis, xlabels, ylabels, yaxis_reversed, comment, extra_layout)
+        figure = figures.matrix_figure(
+            title, series, matrix, xaxis, yaxis, xlabels, ylabels, yaxis_reversed, comment, extra_layout
+        )
         self._plot(title, series, figure, iteration)
 
     def report_matrix(self, title: str, series: str, matrix: Any, iteration: int | None = None, **options: Any) -> None:
@@ -177,7 +180,7 @@ class Logger:
         elif local_path is not None:
             self._media_file(title, series, iteration, Path(local_path), delete_after_upload)
         else:
-            data = figures.png_bytes(picture)
+            data = pictures.png_bytes(picture)
             self._media_stream(title, series, iteration, io.BytesIO(data), ".png", "image/png")
 
     def report_media(
@@ -236,7 +239,7 @@ class Logger:
         writer = self._writer or self._open_writer()
         body = {
             "schema": "localtrack/plot/1", "title": str(title), "series": str(series), "iteration": self._step(iteration),
-            "kind": kind, "figure": figures.strict(figure), "at": now(), "writer": writer.id,
+            "kind": kind, "figure": figure, "at": now(), "writer": writer.id,
         }  # fmt: skip
         self._keep(lambda: put_report(self._task._ctx.store.disk, TaskLayout(self._task._where()).plots, body))
 
