@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from localtrack.api.storage import StorageManager
     from localtrack.api.task import Task
     from localtrack.records.status import TaskTypes
+    from localtrack.runtime.as_clearml import use_as_clearml
 
 __version__ = "0.1.0"
-__all__ = ["Logger", "StorageManager", "Task", "TaskTypes", "__version__"]
+__all__ = ["Logger", "StorageManager", "Task", "TaskTypes", "__version__", "use_as_clearml"]
 
 _HOMES = {
     "Task": "localtrack.api.task",
     "Logger": "localtrack.api.logger",
     "StorageManager": "localtrack.api.storage",
     "TaskTypes": "localtrack.records.status",
+    "use_as_clearml": "localtrack.runtime.as_clearml",
 }
 
 

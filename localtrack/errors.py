@@ -74,6 +74,10 @@ class StoreFormatError(LocaltrackError, RuntimeError):
     """A store of a newer major format, or one that needs a feature that this version does not know."""
 
 
+class NotSupportedError(LocaltrackError, NotImplementedError):
+    """A part of ClearML that localtrack does not have; the message names what to do instead."""
+
+
 class ArtifactNotFoundError(LocaltrackError, KeyError):
     """The task has no artifact with that name."""
 

@@ -18,6 +18,7 @@ from localtrack.capture.bundle import checkout_bundle
 from localtrack.capture.git_command import GitCommand, GitOutput
 from localtrack.errors import CodeUnavailableError, CorruptFileError
 from localtrack.fs.disk import remove_tree
+from localtrack.runtime.bootstrap import AS_CLEARML
 from localtrack.store.blobs import inside, read_content
 
 GIT_TIMEOUT_S = 1800.0
@@ -102,7 +103,9 @@ def build_command(python: str, source: Path, task_id: str, script: Mapping[str, 
         CodeUnavailableError: there is no entry point, or it is not in the code.
     """
     entry = _text(script, "entry_point").strip()
-    head = (python, "-u", "-m", BOOTSTRAP)
+    head: tuple[str, ...] = (python, "-u", "-m", BOOTSTRAP)
+    if script.get("as_clearml") is True:
+        head = (*head, AS_CLEARML)
     recorded = script.get("argv")
     # what no parser knows reaches the script again as it was typed; what one knows is replaced by the stored values
     argv = tuple(str(word) for word in recorded) if isinstance(recorded, list) else ()

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from urllib.parse import unquote, urlsplit
 
+from localtrack.capture.clearml_package import IMPORTABLE
 from localtrack.capture.redaction import storable_text, strip_userinfo
 
 _SEPARATORS = re.compile(r"[-_.]+")
@@ -62,6 +63,8 @@ def list_distributions(path: Sequence[str] | None = None) -> InstalledSet:
     eggs: dict[str, Distribution] = {}
     errors: list[str] = []
     for folder in dict.fromkeys(sys.path if path is None else path):
+        if folder == IMPORTABLE:
+            continue  # the clearml in there is localtrack itself, which is listed under its own name
         try:
             names = sorted(os.listdir(folder or "."))
         except (OSError, ValueError):

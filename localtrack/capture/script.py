@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from localtrack.capture.clearml_package import is_answered
 from localtrack.capture.git import GitState
 from localtrack.capture.redaction import storable_text
 
@@ -33,6 +34,7 @@ class ScriptState:
         python_path: Absolute local path of the interpreter.
         python_version: Such as ``3.11.7``.
         script: The bytes of the whole script where git does not hold it; None where git does.
+        as_clearml: Whether ``import clearml`` is answered by localtrack.
         errors: What could not be captured, and what follows from it.
     """
 
@@ -45,6 +47,7 @@ class ScriptState:
     python_path: str
     python_version: str
     script: bytes | None = None
+    as_clearml: bool = False
     errors: tuple[str, ...] = ()
 
 
@@ -102,6 +105,7 @@ def capture_script(main_module: ModuleType | None, argv: Sequence[str], cwd: Pat
         python_path=storable_text(sys.executable or ""),
         python_version=".".join(str(part) for part in sys.version_info[:3]),
         script=script,
+        as_clearml=is_answered(),
         errors=tuple(errors),
     )
 

@@ -25,13 +25,19 @@ PASSED_ON = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 @click.command("run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("script", metavar="SCRIPT|-m MODULE", type=click.Path(path_type=Path))
 @click.argument("arguments", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
+@click.option(
+    "--as-clearml/--no-clearml",
+    default=None,
+    help="Answer `import clearml` with localtrack, even where clearml is installed; or leave that import alone.",
+)
 @json_option
 @root_option
 @pass_shell
-def run(shell: Shell, script: Path, arguments: tuple[str, ...], as_json: bool) -> None:
+def run(shell: Shell, script: Path, arguments: tuple[str, ...], as_clearml: bool | None, as_json: bool) -> None:
     """Run a Python SCRIPT with this Python and this store. It is tracked when it calls Task.init.
 
-    Options of this verb stand before SCRIPT; all that follows it goes to the script. The exit code is the script's.
+    A script that imports clearml gets localtrack under that name, and needs no change. Options of this verb stand
+    before SCRIPT; all that follows it goes to the script. The exit code is the script's.
     With --json, what the script prints goes to stderr.
     """
     from localtrack.config import ROOT_VARIABLE
@@ -41,14 +47,29 @@ def run(shell: Shell, script: Path, arguments: tuple[str, ...], as_json: bool) -
             raise click.UsageError("-m needs the name of a module")
     elif not script.is_file():
         raise click.UsageError(f"no script {script}: there is no such file")
+    answer = _choose_answer(as_clearml)
     if shell.root:
         os.environ[ROOT_VARIABLE] = str(Path(shell.root).expanduser().absolute())
     sys.stdout.flush()
-    command = [sys.executable, "-m", BOOTSTRAP, str(script), *arguments]
+    command = [sys.executable, "-m", BOOTSTRAP, *answer, str(script), *arguments]
     if as_json:
         _run_and_tell(shell, command)
     else:
         os.execv(sys.executable, command)
+
+
+def _choose_answer(as_clearml: bool | None) -> list[str]:
+    """Return the bootstrap's option by which localtrack answers `import clearml`, or none."""
+    from localtrack.runtime.bootstrap import AS_CLEARML
+
+    if as_clearml is None:
+        from localtrack.capture.clearml_package import find_installed
+        from localtrack.runtime.as_clearml import refusal
+
+        installed = find_installed()
+        if installed:
+            raise click.UsageError(f"{refusal(installed, '--as-clearml')}, or --no-clearml to leave that import alone")
+    return [] if as_clearml is False else [AS_CLEARML]
 
 
 def _run_and_tell(shell: Shell, command: list[str]) -> None:

@@ -1,7 +1,8 @@
 """Runs a script as ``__main__`` the way an agent needs it: argument overrides in place before its first line.
 
 ``python -m localtrack.runtime.bootstrap script.py [args]`` and ``... -m package.module [args]`` behave as
-``python script.py [args]`` and ``python -m package.module [args]`` do.
+``python script.py [args]`` and ``python -m package.module [args]`` do. ``--as-clearml`` before them lets the script
+import localtrack under the name ``clearml``.
 
 Source: runpy in the standard library; docs/how-to/agent.md.
 """
@@ -14,12 +15,23 @@ from importlib.machinery import ModuleSpec
 from types import CodeType
 from typing import Any
 
+AS_CLEARML = "--as-clearml"
+
 
 def main() -> None:
     """Become the script or module named on the command line."""
     arguments = sys.argv[1:]
+    as_clearml = arguments[:1] == [AS_CLEARML]
+    if as_clearml:
+        del arguments[0]
     if not arguments or (arguments[0] == "-m" and len(arguments) < 2):
-        raise SystemExit("usage: python -m localtrack.runtime.bootstrap [-m MODULE | SCRIPT] [ARGUMENT ...]")
+        raise SystemExit(
+            "usage: python -m localtrack.runtime.bootstrap [--as-clearml] [-m MODULE | SCRIPT] [ARGUMENT ...]"
+        )
+    if as_clearml:
+        from localtrack.runtime.as_clearml import use_as_clearml
+
+        use_as_clearml(force=True)
     task_id = os.environ.get("LOCALTRACK_TASK_ID")
     if task_id:
         from localtrack.runtime.arguments import install_early

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from localtrack.capture.clearml_package import is_answered
 from localtrack.errors import InvalidValueError, LocaltrackError, UsageError
 from localtrack.records.ids import normal_project
 from localtrack.records.parameters import Entry, entry, parse_text
@@ -326,7 +327,7 @@ def script_fields(
     return {
         "repository": "" if local else repo or "", "root": str(local) if local else "", "branch": branch or "",
         "commit": commit or "", "entry_point": f"-m {module}" if module else script or "",
-        "working_dir": folder or ".", "argv": [], "diff": None, "source": None, "bundle": None,
+        "working_dir": folder or ".", "argv": [], "as_clearml": is_answered(), "diff": None, "source": None, "bundle": None,
     }  # fmt: skip
 
 

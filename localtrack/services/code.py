@@ -36,6 +36,7 @@ def store_script(ctx: StoreContext, folder: Path, git: GitState | None, script: 
         "argv": list(script.argv),
         "python": script.python_version,
         "binary": script.python_binary,
+        "as_clearml": script.as_clearml,
         "diff": None,
         "source": None,
         "bundle": None,

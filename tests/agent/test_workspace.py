@@ -200,12 +200,14 @@ def test_hostile_origins_run_nothing(world: World, prepare: Prepare, tmp_path: P
 
 
 def test_the_command(world: World, prepare: Prepare) -> None:
-    """Scripts and modules run through the bootstrap; a missing entry point is told."""
+    """Scripts and modules run through the bootstrap, as clearml where that was recorded; a missing entry point is told."""
     world.commit({"pkg/main.py": "", "pkg/__init__.py": ""})
     source = prepare(world.task("pkg/main.py", enqueue=False)).source
     head = ("py", "-u", "-m", "localtrack.runtime.bootstrap")
     assert build_command("py", source, "t", {"entry_point": "pkg/main.py"}) == (*head, str(source / "pkg" / "main.py"))
     assert build_command("py", source, "t", {"entry_point": "-m pkg.main"}) == (*head, "-m", "pkg.main")
+    answered = build_command("py", source, "t", {"entry_point": "pkg/main.py", "as_clearml": True})
+    assert answered == (*head, "--as-clearml", str(source / "pkg" / "main.py"))
     for entry, text in (("", "no entry point"), ("gone.py", "neither in the commit"), ("-m os; rm", "names no module")):
         with pytest.raises(CodeUnavailableError, match=text):
             build_command("py", source, "t", {"entry_point": entry})

@@ -21,6 +21,11 @@ from localtrack.services import parameters
 class ParametersSection(Section):
     """Inputs of a task as values."""
 
+    @property
+    def _arguments(self) -> PrefixedParameters:
+        """A name of ClearML's that Hugging Face's callback uses."""
+        return PrefixedParameters(self)
+
     def connect(self, mutable: Any, name: str | None = None, ignore_remote_overrides: bool = False) -> Any:
         """Record an object's values as parameters, or under an agent put the stored ones into it.
 
@@ -194,3 +199,30 @@ class ParametersSection(Section):
     def get_labels_enumeration(self) -> dict[str, int]:
         """Return which number stands for which label."""
         return dict(self._read().labels)
+
+
+class PrefixedParameters:
+    """A task's parameters, written section by section.
+
+    Source: the calls of transformers' ClearMLCallback.
+    """
+
+    def __init__(self, task: ParametersSection) -> None:
+        self._task = task
+
+    def copy_from_dict(
+        self, dictionary: Mapping[str, Any], prefix: str | None = None, descriptions: Mapping[str, str] | None = None
+    ) -> None:
+        """Add or change parameters; the others stay.
+
+        Args:
+            dictionary: value by name.
+            prefix: their section; ``General`` without one.
+            descriptions: text by name.
+        """
+        section = f"{prefix}/" if prefix else ""
+        texts = descriptions or {}
+        entries = {
+            full_name(f"{section}{name}"): entry(value, texts.get(name, "")) for name, value in dictionary.items()
+        }
+        self._task._edit(lambda record: parameters.merged(record, entries), "parameters")

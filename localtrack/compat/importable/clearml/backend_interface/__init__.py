@@ -1,0 +1,1 @@
+"""Modules of ClearML that clients name."""

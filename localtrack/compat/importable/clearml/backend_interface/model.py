@@ -1,0 +1,5 @@
+"""Models."""
+
+from clearml.model import Model
+
+__all__ = ["Model"]

@@ -1,0 +1,5 @@
+"""Tasks."""
+
+from localtrack.api.task import Task
+
+__all__ = ["Task"]

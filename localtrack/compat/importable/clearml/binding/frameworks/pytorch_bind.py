@@ -1,0 +1,5 @@
+"""PyTorch."""
+
+from localtrack.compat.frameworks import PatchPyTorchModelIO
+
+__all__ = ["PatchPyTorchModelIO"]

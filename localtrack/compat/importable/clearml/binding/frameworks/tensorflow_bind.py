@@ -1,0 +1,5 @@
+"""TensorBoard."""
+
+from localtrack.compat.frameworks import WeightsGradientHistHelper
+
+__all__ = ["WeightsGradientHistHelper"]

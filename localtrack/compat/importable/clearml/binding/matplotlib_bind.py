@@ -1,0 +1,5 @@
+"""Matplotlib."""
+
+from localtrack.compat.frameworks import PatchedMatplotlib
+
+__all__ = ["PatchedMatplotlib"]

@@ -1,0 +1,5 @@
+"""Errors."""
+
+from localtrack.errors import UsageError
+
+__all__ = ["UsageError"]

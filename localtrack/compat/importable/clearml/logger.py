@@ -1,0 +1,5 @@
+"""Reports."""
+
+from localtrack.api.logger import Logger
+
+__all__ = ["Logger"]

@@ -1,0 +1,5 @@
+"""Files by URL."""
+
+from localtrack.api.storage import StorageManager
+
+__all__ = ["StorageManager"]

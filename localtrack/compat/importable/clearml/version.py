@@ -1,0 +1,3 @@
+"""The version of ClearML whose surface is followed."""
+
+__version__ = "2.1.12"

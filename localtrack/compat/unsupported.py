@@ -1,0 +1,50 @@
+"""Names of ClearML that localtrack has no answer for yet: they can be imported, and say so when they are used.
+
+Clients often import more than they use, so an import must not fail.
+
+Source: docs/how-to/switch-from-clearml.md, "What is not there".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from localtrack.errors import NotSupportedError
+
+PIPELINES = "run the steps as tasks of their own: Task.create and Task.enqueue, or one script that calls them in turn"
+DATASETS = "keep the data in a folder and record its path with Task.connect, or store it with Task.upload_artifact"
+SEARCHES = "clone the task with other parameters and enqueue the clones: Task.clone, Task.set_parameters, Task.enqueue"
+SCHEDULES = "let cron or a workflow tool call `localtrack clone` and `localtrack enqueue`"
+MODELS = "store models with Task.update_output_model and files with Task.upload_artifact"
+SERVER = "there is no server: Task.get_tasks and Task.query_tasks read the store"
+CLOUD = "start `localtrack agent start` on the machines that are to run tasks"
+
+
+class _Refusing(type):
+    """Kind of a class that can be named and inherited from, and does nothing else."""
+
+    _instead: str
+
+    def _refuse(cls, what: str) -> NotSupportedError:
+        return NotSupportedError(f"{what} is not supported by localtrack yet; instead, {cls._instead}", name=what)
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        raise cls._refuse(f"clearml's {cls.__name__}")
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise cls._refuse(f"clearml's {cls.__name__}.{name}")
+
+
+def unsupported(name: str, instead: str) -> type:
+    """Return a class that raises as soon as it is called, or asked for anything.
+
+    Args:
+        name: its name in ClearML.
+        instead: what to do today, a clause without a full stop.
+
+    Raises:
+        NotSupportedError: on use; names the class and what to do.
+    """
+    return _Refusing(name, (), {"_instead": instead, "__doc__": f"Not supported by localtrack yet: {instead}."})
