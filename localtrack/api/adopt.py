@@ -26,7 +26,7 @@ def late_writer(task: Section) -> TaskWriter:
     record = task._read()
     if record.state is Status.PUBLISHED:
         raise UsageError(f"task {task._id} is published: nothing can be reported to it any more")
-    options = SessionOptions(arguments=False, streams={}, monitor=False)
+    options = SessionOptions(arguments=False, streams={})
     session = Session(task._ctx, record, task._where(), CHILD, options)
     session.start(None)
     task._session = session

@@ -34,9 +34,10 @@ class ResourceSampler:
     It raises nothing: what cannot be measured on a host is left out, and ``errors`` says why.
     """
 
-    def __init__(self, pid: int | None = None) -> None:
-        """Watch the process ``pid`` (this one when None) and all its descendants."""
+    def __init__(self, pid: int | None = None, *, is_global: bool = False) -> None:
+        """Watch the process ``pid`` (this one when None) and all its descendants; ``is_global``: all of the machine."""
         self._pid = os.getpid() if pid is None else pid
+        self._read_used = _read_used_memory_gb if is_global else lambda: tree_rss_bytes(self._pid) / _GB
         self._errors: dict[str, str] = {}
         self._sums: Counters = {}
         self._counts: dict[str, int] = {}
@@ -55,7 +56,7 @@ class ResourceSampler:
         if self._counters is None:
             self._counters, self._counted_at_s = self._read_counters(), time.monotonic()
         self._add("cpu_usage", self._read_cpu)
-        self._add("memory_used_gb", lambda: tree_rss_bytes(self._pid) / _GB)
+        self._add("memory_used_gb", self._read_used)
         self._add("memory_free_gb", _read_free_memory_gb)
         self._add("cpu_temperature", _read_cpu_temperature)
 
@@ -210,6 +211,12 @@ def _ask_psutil_rss(pid: int) -> int:
         except psutil.Error:
             continue
     return total
+
+
+def _read_used_memory_gb() -> float:
+    import psutil
+
+    return float(psutil.virtual_memory().used) / _GB
 
 
 def _read_free_memory_gb() -> float:

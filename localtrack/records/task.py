@@ -13,6 +13,7 @@ from localtrack.errors import CorruptFileError, NotEditableError
 from localtrack.records.status import Status, TaskTypes, check_transition
 
 Json = dict[str, Any]
+STORE_URI = "."  # as ``output_uri``: the store itself, wherever it lies
 ALWAYS_EDITABLE = frozenset({"name", "project", "comment", "tags", "system_tags", "runtime", "properties"})
 OUTPUT_FIELDS = (
     "last_metrics", "last_iteration", "artifacts", "output_models", "runtime", "started", "ended", "progress",
@@ -33,6 +34,7 @@ class TaskRecord:
         last_metrics: title to series to ``{"last", "last_iteration", "min", "min_iteration", "max", ...}``.
         owner: the writer whose end is the task's end: ``writer, host, machine, boot, pid, start, attempt``.
         exit: how the run ended: ``code, signal, failure_class``.
+        output_uri: where large outputs go: a URL, an absolute path, ``STORE_URI``, or nothing.
         generation: number of the metadata generation that this was read from; 0 before the first commit.
         extra: fields of a newer minor format, kept as they are.
     """

@@ -58,7 +58,7 @@ def _attach(parent: Session) -> Session | None:
     from localtrack.services.context import StoreContext
 
     ctx = StoreContext(parent.ctx.store, parent.ctx.settings, parent.ctx.found_by)
-    options = SessionOptions(arguments=False, streams={}, monitor=False, remote=parent.options.remote)
+    options = SessionOptions(arguments=False, streams={}, remote=parent.options.remote)
     session = Session(ctx, parent.record_at_start, parent.writer.folder, CHILD, options)
     try:
         session.start(None)

@@ -21,6 +21,7 @@ from localtrack.records.status import Status
 from localtrack.records.task import Json, TaskRecord
 from localtrack.runtime.edits import PatientEdits
 from localtrack.runtime.exits import ExitWatch, Outcome, SignalWatch, main_frame
+from localtrack.runtime.monitor import MonitorOptions, ResourceMonitor
 from localtrack.runtime.tee import ConsoleTee
 from localtrack.runtime.writer import TaskWriter
 from localtrack.services import lifecycle, reports, tasks
@@ -43,13 +44,13 @@ class SessionOptions:
     Attributes:
         arguments: whether parsers are recorded; a dict names single arguments, ``*`` the rest.
         streams: which of ``stdout``, ``stderr``, ``logging`` are captured.
-        monitor: whether the machine's load is reported.
+        monitor: how the machine's load is reported; None when it is not.
         remote: an agent runs this task: stored inputs go into the script instead of out of it.
     """
 
     arguments: bool | Mapping[str, bool] = True
     streams: Mapping[str, bool] = field(default_factory=lambda: {"stdout": True, "stderr": True, "logging": True})
-    monitor: bool = True
+    monitor: MonitorOptions | None = None
     remote: bool = False
 
     def wants_argument(self, name: str) -> bool:
@@ -132,10 +133,8 @@ class Session:
 
             self.argument_feed = ArgumentFeed(self)
             self.argument_feed.install(frame)
-        if self.options.monitor:
-            from localtrack.runtime.monitor import ResourceMonitor
-
-            self.writer.on_tick.append(ResourceMonitor(self.writer).tick)
+        if self.options.monitor is not None:
+            self.writer.on_tick.append(ResourceMonitor(self.writer, self.options.monitor).tick)
         self._start_captures()
         self.writer.on_tick.append(self.edits.retry)
         if self.writer.identity["claim"]:
@@ -173,7 +172,7 @@ class Session:
         self._capture = threading.Thread(target=captures.run, name="localtrack-capture", daemon=True)
         self._capture.start()
         self._hurry = captures.hurry
-        self.on_close.append(lambda: self._bounded(captures.finish))
+        self.on_close.append(lambda: self.bounded(captures.finish))
 
     def update(self, change: Callable[[TaskRecord], TaskRecord], label: str, *, checked: bool = True) -> TaskRecord:
         """Commit a change that this run's own process makes; one that the disk refuses waits."""
@@ -276,7 +275,7 @@ class Session:
         except Exception as error:  # the border to the user's exit: it must stay what it is
             self.writer.say_once(f"end-{type(error).__name__}", f"ending task {self.task_id}: {error}")
 
-    def _bounded(self, action: Callable[[], object]) -> None:
+    def bounded(self, action: Callable[[], object]) -> None:
         """Run a step of the end that may take long, and go on without it when its time is over."""
         helper = threading.Thread(target=lambda: self._guarded(action), name="localtrack-end", daemon=True)
         try:

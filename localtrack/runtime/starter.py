@@ -19,8 +19,9 @@ from localtrack.errors import InvalidValueError, LocaltrackError, UsageError
 from localtrack.records.ids import normal_project
 from localtrack.records.parameters import Entry, entry, parse_text
 from localtrack.records.status import Status, TaskTypes, parse_type
-from localtrack.records.task import Json, TaskRecord
+from localtrack.records.task import STORE_URI, Json, TaskRecord
 from localtrack.runtime import current
+from localtrack.runtime.monitor import check_monitor_class, monitor_options
 from localtrack.runtime.session import (
     CHILD,
     OWNER,
@@ -48,10 +49,10 @@ class InitRequest:
     tags: tuple[str, ...]
     reuse: bool | str
     resume: bool | str | int
-    output_uri: str | bool | None
+    output_uri: str | bool | os.PathLike[str] | None
     arguments: bool | Mapping[str, bool]
     frameworks: bool | Mapping[str, Any]
-    monitor: bool
+    monitor: bool | Mapping[str, Any] | type
     streams: Mapping[str, bool]
 
 
@@ -61,6 +62,7 @@ class Started:
 
     session: Session
     iteration_offset: int = 0
+    is_new: bool = True
 
 
 def stream_choice(value: bool | Mapping[str, bool]) -> dict[str, bool]:
@@ -75,15 +77,18 @@ def start(request: InitRequest, frame: FrameType) -> Started:
 
     Raises:
         UsageError: this process already runs a task of another project, name or type.
+        InvalidValueError: an argument that can't be understood; nothing is made then.
     """
     kind = parse_type(request.task_type).value
+    _options(request, remote=False)
+    _uri(request.output_uri)
     running = current.get()
     if running is not None:
         _check_same(running, request, kind)
-        return Started(running)
+        return Started(running, is_new=False)
     attached = attach_to_parent(request.streams)
     if attached is not None:
-        return Started(attached)
+        return Started(attached, is_new=False)
     ctx = open_context()
     task_id = agent_task()
     if task_id:
@@ -127,7 +132,7 @@ def attach_to_parent(streams: Mapping[str, bool] | None = None) -> Session | Non
     if streams is None:
         # what a subprocess prints may come back through its parent's pipe, what a worker prints never does
         streams = stream_choice(_is_worker())
-    options = SessionOptions(arguments=False, streams=streams, monitor=False, remote=bool(agent_task()))
+    options = SessionOptions(arguments=False, streams=streams, remote=bool(agent_task()))
     session = Session(ctx, record, folder, CHILD, options)
     session.start(None)
     current.put(session)
@@ -226,6 +231,7 @@ def _blank(ctx: StoreContext, record: TaskRecord, request: InitRequest) -> TaskR
             comment="",
             tags=request.tags,
             input_models=(),
+            output_uri=_uri(request.output_uri, old.output_uri),
         )
 
     return tasks.edit(ctx, record.id, change, "reused", checked=False)
@@ -262,8 +268,8 @@ def _run(
 ) -> Session:
     session = Session(ctx, record, folder, OWNER, _options(request, remote=remote))
     session.record_at_start = claim_run(ctx, folder, session, remote=remote)
-    if request.tags and not remote:
-        session.update(lambda old: replace(old, tags=tuple(dict.fromkeys((*old.tags, *request.tags)))), "tags")
+    if (request.tags or request.output_uri is not None) and not remote:
+        session.update(lambda old: _with_asked(old, request), "asked for by Task.init")
     _start(session, frame)
     return session
 
@@ -280,11 +286,34 @@ def _start(session: Session, frame: FrameType) -> None:
 
 
 def _options(request: InitRequest, *, remote: bool) -> SessionOptions:
-    return SessionOptions(request.arguments, request.streams, request.monitor, remote)
+    monitor = None
+    if isinstance(request.monitor, type):
+        check_monitor_class(request.monitor)
+    elif request.monitor:
+        monitor = monitor_options(request.monitor if isinstance(request.monitor, Mapping) else {})
+    return SessionOptions(request.arguments, request.streams, monitor, remote)
 
 
-def _uri(value: str | bool | None) -> str:
-    return value if isinstance(value, str) else ""
+def _with_asked(record: TaskRecord, request: InitRequest) -> TaskRecord:
+    """Return a task that is taken up again with what the call adds to it."""
+    tags = tuple(dict.fromkeys((*record.tags, *request.tags)))
+    return replace(record, tags=tags, output_uri=_uri(request.output_uri, record.output_uri))
+
+
+def _uri(value: str | bool | os.PathLike[str] | None, known: str = "") -> str:
+    """Return what is recorded of ClearML's ``output_uri``: a URL, an absolute path, ``.`` for the store, or nothing.
+
+    Raises:
+        InvalidValueError: anything else.
+    """
+    if value is None:
+        return known
+    if isinstance(value, bool):
+        return STORE_URI if value else ""
+    if not isinstance(value, (str, os.PathLike)):
+        raise InvalidValueError(f"output_uri must be a URL, a path, True or False, not {value!r}")
+    text = os.fspath(value)
+    return text.rstrip("/") if "://" in text or not text else str(Path(text).expanduser().absolute())
 
 
 def _names(request: InitRequest) -> tuple[str, str]:

@@ -311,3 +311,93 @@ def test_create_over_a_repository(root: Path, tmp_path: Path) -> None:
     assert Task.create("p", "n", repo=str(tmp_path / "repo"), branch="main").get_script()["branch"] == "main"
     with pytest.raises(InvalidValueError, match="nowhere"):
         Task.create("p", "n", repo=str(tmp_path / "repo"), branch="nowhere")
+
+
+class OwnMonitor:
+    """A monitor as a user writes one for ClearML."""
+
+    made: list[OwnMonitor] = []
+
+    def __init__(self, task, first_report_sec=None, report_mem_used_per_process=True, **more):
+        self.task = task
+        self.is_running = False
+        type(self).made.append(self)
+
+    def start(self):
+        self.is_running = True
+        self.task.get_logger().report_scalar(":monitor:machine", "fan", 42.0, 0)
+
+    def stop(self):
+        self.is_running = False
+
+
+class TestResourceMonitoring:
+    def test_a_class_replaces_the_monitor(self, start):
+        """A class is called with the task, started, and stopped when the task is closed; ours does not run."""
+        OwnMonitor.made.clear()
+        task = start(auto_resource_monitoring=OwnMonitor)
+        assert start(auto_resource_monitoring=OwnMonitor) is task
+        (monitor,) = OwnMonitor.made
+        assert monitor.task is task
+        assert monitor.is_running
+        assert task.get_reported_scalars()[":monitor:machine"]["fan"]["y"] == [42.0]
+        assert task._session.options.monitor is None
+        task.close()
+        assert not monitor.is_running
+
+    def test_a_class_that_fails_leaves_the_run_alone(self, start, capfd):
+        """A monitor whose constructor raises is said once, and the task runs."""
+
+        class Broken(OwnMonitor):
+            def __init__(self, task, **options):
+                raise RuntimeError("no sensor")
+
+        task = start(auto_resource_monitoring=Broken)
+        assert task.status == "in_progress"
+        assert "Broken did not start: RuntimeError: no sensor" in capfd.readouterr().err
+
+    @pytest.mark.parametrize("asked", [int, {"no_such_option": 1}])
+    def test_what_is_no_monitor_is_refused_before_anything_is_made(self, start, root, asked):
+        """A class without ``start`` and an unknown option are refused, and no task is made."""
+        with pytest.raises(InvalidValueError, match="auto_resource_monitoring"):
+            start(auto_resource_monitoring=asked)
+        assert not root.exists()
+
+    def test_a_dict_sets_the_options(self, start):
+        """A dict reaches the monitor."""
+        task = start(auto_resource_monitoring={"seconds_from_start": 7, "report_global_mem_used": True})
+        options = task._session.options.monitor
+        assert (options.first_report_s, options.is_global) == (7.0, True)
+
+
+class TestOutputUri:
+    @pytest.mark.parametrize(
+        ("asked", "kept"),
+        [
+            (None, ""), (False, ""), (True, "."), ("s3://bucket/models/", "s3://bucket/models"), ("/data/out/", "/data/out"),
+            (Path("/data/out"), "/data/out"),
+        ],
+    )  # fmt: skip
+    def test_what_is_kept_of_it(self, start, asked, kept):
+        """A URL or a path is kept, True stands for the store, False for nothing."""
+        assert start(output_uri=asked)._read().output_uri == kept
+
+    def test_a_relative_path_is_made_absolute(self, start):
+        """A relative path means the folder below the directory in which the script runs now."""
+        assert start(output_uri="models")._read().output_uri == str(Path.cwd() / "models")
+
+    def test_something_else_is_refused(self, start, root):
+        """A number is no place, and no task is made."""
+        with pytest.raises(InvalidValueError, match="output_uri"):
+            start(output_uri=7)
+        assert not root.exists()
+
+    @pytest.mark.parametrize("again", [{}, {"continue_last_task": True}], ids=["reused", "continued"])
+    @pytest.mark.parametrize(("asked", "kept"), [(None, "/data/a"), ("/data/b", "/data/b"), (False, ""), (True, ".")])
+    def test_a_task_that_is_taken_up_again(self, start, again, asked, kept):
+        """Reused or continued, a task takes what the call says, and keeps what it has when that says nothing."""
+        first = start(output_uri="/data/a")
+        first.close()
+        second = start(output_uri=asked, **again)
+        assert second.id == first.id
+        assert second._read().output_uri == kept

@@ -13,7 +13,7 @@ from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError, TaskNotFoundError
 from localtrack.records.ids import normal_project
 from localtrack.records.status import TaskTypes as _TaskTypes
-from localtrack.runtime import current, starter
+from localtrack.runtime import current, monitor, starter
 from localtrack.services import search, tasks
 from localtrack.services.context import StoreContext, open_context
 
@@ -54,10 +54,13 @@ class EntrySection(Section):
                 what it held goes to the trash. An id takes up that task. False always makes a new one.
             continue_last_task: go on with the last task, or that id, and keep what it has; iterations go on from
                 its last one. An integer is the number to add to iterations instead.
-            output_uri: kept with a new task; models are stored with the task itself today.
+            output_uri: where models go, kept with the task: a URL or a path; True for the store itself; False for
+                nowhere. None leaves a task that is taken up again as it is.
             auto_connect_arg_parser: record parsed arguments; a dict names single ones, ``*`` the rest.
             auto_connect_frameworks: kept for ClearML's signature; no framework is watched yet.
-            auto_resource_monitoring: report the machine's load; a dict or class counts as True.
+            auto_resource_monitoring: report the machine's load. A dict sets ClearML's options
+                (``report_frequency_sec``, ``seconds_from_start``, ``report_global_mem_used``, ...); a class replaces the
+                monitor: it is called with the task and those options by name, then its ``start``.
             auto_connect_streams: capture stdout, stderr and logging; a dict names single ones.
             deferred_init: kept for ClearML's signature; starting takes milliseconds here.
 
@@ -66,7 +69,7 @@ class EntrySection(Section):
 
         Raises:
             UsageError: this process already runs a task of another project, name or type.
-            InvalidValueError: an unknown type.
+            InvalidValueError: an unknown type, or an argument that can't be understood.
             StoreError: the store can't be written.
         """
         request = starter.InitRequest(
@@ -79,12 +82,14 @@ class EntrySection(Section):
             output_uri=output_uri,
             arguments=auto_connect_arg_parser,
             frameworks=auto_connect_frameworks,
-            monitor=bool(auto_resource_monitoring),
+            monitor=auto_resource_monitoring,
             streams=starter.stream_choice(auto_connect_streams),
         )
         started = starter.start(request, sys._getframe(1))
         task = cls._of_session(started.session)
         task._iteration_offset = started.iteration_offset
+        if started.is_new and isinstance(auto_resource_monitoring, type):
+            monitor.start_own_monitor(auto_resource_monitoring, started.session, task)
         return task
 
     @classmethod
