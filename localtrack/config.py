@@ -29,6 +29,7 @@ class Settings:
         sync_interval_s: at most so many seconds of reports are lost to a power cut.
         reuse_hours: age in hours up to which ``Task.init`` takes up the last task of that name again.
         exit_wait_s: at most so many seconds the end of the process waits for captures.
+        fold_wait_s: at most so many seconds the end of a run turns its journals into Parquet; the rest stay journals.
         metrics_interval_s: seconds between two commits of the last metric values of a running task.
         monitor_interval_s: seconds between two reports of the resource monitor.
         poll_interval_s: seconds between two listings of an agent where no file events come.
@@ -44,6 +45,7 @@ class Settings:
     sync_interval_s: float = 5.0
     reuse_hours: float = 72.0
     exit_wait_s: float = 10.0
+    fold_wait_s: float = 5.0
     metrics_interval_s: float = 15.0
     monitor_interval_s: float = 30.0
     poll_interval_s: float = 2.0

@@ -209,7 +209,7 @@ class Session:
         self._guarded(self.edits.retry)
         self._guarded(lambda: self._commit_end(outcome or Outcome("completed", 0)))
         self._guarded(self.writer.drop_ballast)
-        self._guarded(lambda: self.writer.fold(journals, trusted=True))
+        self._guarded(lambda: self.writer.fold(journals, within_s=self.ctx.settings.fold_wait_s))
 
     def _finish_files(self) -> None:
         """Take the values that other processes of this task reported into the task's last metrics."""

@@ -196,13 +196,23 @@ class TaskWriter:
         self._heartbeat_fd = -1
         self._thread = None
 
-    def fold(self, journals: list[Path], *, trusted: bool) -> None:
-        """Turn finished journals into Parquet; one that can't be stays a journal, which reads as well."""
+    def fold(self, journals: list[Path], *, within_s: float = float("inf")) -> None:
+        """Turn finished journals of this process into Parquet; one that can't be stays a journal, which reads as well.
+
+        Args:
+            journals: nobody writes to them any more.
+            within_s: when so many seconds have passed, the rest stay journals; one is 2 MiB, and done in a moment.
+        """
+        until = time.monotonic() + within_s
+        if not journals or within_s <= 0:
+            return
         from localtrack.store.parts import fold
 
         for journal in journals:
+            if time.monotonic() >= until:
+                return
             try:
-                fold(self.ctx.store.disk, journal, trusted=trusted)
+                fold(self.ctx.store.disk, journal, trusted=True)
             except (OSError, LocaltrackError) as error:
                 self.say_once("fold", f"{journal} stays a journal: {error}")
 
@@ -238,7 +248,7 @@ class TaskWriter:
                 if ticks % REQUEST_TICKS == 0 and self.role == "owner":
                     self._look_at_requests()
                 if len(self.scalars.rolled) >= FOLD_BACKLOG:
-                    self.fold(self.scalars.take_rolled(), trusted=True)
+                    self.fold(self.scalars.take_rolled())
             except OSError as error:
                 self.on_trouble(error)
             except LocaltrackError as error:
