@@ -109,3 +109,7 @@ class StorageError(LocaltrackError, OSError):
 
 class MissingExtraError(LocaltrackError, ImportError):
     """Something that needs an optional package; the message says which to install."""
+
+
+class UnsupportedError(LocaltrackError, NotImplementedError):
+    """Something that only a server could do; ``instead`` names the local way."""

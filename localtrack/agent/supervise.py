@@ -18,10 +18,12 @@ from localtrack.executors.base import Exit, Handle
 from localtrack.queue.claims import Claim, Claims
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
+from localtrack.runtime.aborting import ABORT_TIMEOUT_KEY
 
 CHECK_S = 0.5
 OWN_STOP_S = 5.0
 LEFT_GRACE_S = 5.0
+LAST_WORD_LIMIT_S = 600.0
 _LOG = logging.getLogger("localtrack.agent")
 
 
@@ -160,13 +162,22 @@ class Supervisor:
         except (LocaltrackError, OSError):
             return {}
 
+    def _last_word_s(self) -> float:
+        """Return how long the script's own abort callback may take."""
+        try:
+            wanted = self._gateway.read(self._task_id).runtime.get(ABORT_TIMEOUT_KEY)
+        except (LocaltrackError, OSError):
+            return 0.0
+        return min(float(wanted), LAST_WORD_LIMIT_S) if isinstance(wanted, (int, float)) else 0.0
+
     def _stop(self, handle: Handle, relay: ConsoleRelay, cause: Cause, message: str) -> Watched:
+        last_word_s = self._last_word_s() if self.is_attached and cause in (Cause.ABORTED, Cause.AGENT_STOPPED) else 0.0
         if cause is Cause.ABORTED and self.is_attached:
             # the child reads the same request and may save a checkpoint: a second signal would cut that short
-            deadline = time.monotonic() + OWN_STOP_S
+            deadline = time.monotonic() + OWN_STOP_S + last_word_s
             while handle.poll() is None and time.monotonic() < deadline:
                 self._pause(0.1)
-        ended = handle.stop(self._grace_s)
+        ended = handle.stop(self._grace_s + last_word_s)
         relay.tick(self.is_attached)
         return Watched(cause, ended, message, self.is_attached)
 

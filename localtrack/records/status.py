@@ -27,6 +27,24 @@ class Status(str, Enum):
         return self.value
 
 
+class TaskStatusEnum(str, Enum):
+    """The same states under the names that ClearML gives its members."""
+
+    created = "created"
+    queued = "queued"
+    in_progress = "in_progress"
+    stopped = "stopped"
+    completed = "completed"
+    failed = "failed"
+    published = "published"
+    closed = "closed"
+    unknown = "unknown"
+    publishing = "publishing"
+
+    def __str__(self) -> str:
+        return self.value
+
+
 class TaskTypes(str, Enum):
     """Kind of work that a task does, with ClearML's members."""
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from localtrack.records.parameters import entry
 from localtrack.records.task import Json, TaskRecord
+from localtrack.runtime.code_choices import CHOICES
 from localtrack.services import code, parameters
 from localtrack.services.artifacts import with_entry
 from localtrack.services.context import StoreContext
@@ -51,6 +52,8 @@ class Captures:
         self._go = threading.Event()
         self._modules_seen = 0
         self._is_diff_large = False
+        self._choices = CHOICES.copy()
+        self.packages_are_set = False
         self._cwd = Path(os.getcwd())
 
     def run(self) -> None:
@@ -79,7 +82,7 @@ class Captures:
 
     def finish(self) -> None:
         """At the end: look at the packages once more, since modules are imported late."""
-        if self._remote or len(sys.modules) == self._modules_seen:
+        if self._remote or self.packages_are_set or len(sys.modules) == self._modules_seen:
             return
         errors: list[str] = []
         try:
@@ -94,7 +97,7 @@ class Captures:
 
         self._entry = find_entry_script(self._main, self._argv, self._cwd)
         start = self._entry.parent if self._entry is not None else self._cwd
-        root = find_root(start)
+        root = None if self._choices.standalone else find_root(start)
         self._roots = [root or start]
         packages = self._find_packages(errors)
         git = None
@@ -120,7 +123,11 @@ class Captures:
         self._modules_seen = len(sys.modules)
         packages = capture_packages(self._entry, self._roots, dict(sys.modules))
         errors += packages.errors
-        return packages
+        try:
+            return self._choices.apply(packages)
+        except OSError as error:
+            errors.append(f"packages: {self._choices.requirements_file} can't be read: {error.strerror}")
+            return packages
 
     def _machine(self, errors: list[str]) -> Json:
         from localtrack.capture.host import capture_host

@@ -230,12 +230,12 @@ class SignalWatch:
     Only a signal with the system's default action is watched; a handler of the user's is left alone.
 
     Args:
-        on_signal: told the signal's name, in the main thread; must be bounded in time.
+        on_signal: told the signal's name, in the main thread; must be bounded in time; False puts the death off.
     """
 
     WATCHED = ("SIGTERM", "SIGHUP")
 
-    def __init__(self, on_signal: Callable[[str], None], pid: int) -> None:
+    def __init__(self, on_signal: Callable[[str], bool], pid: int) -> None:
         self._on_signal = on_signal
         self._pid = pid
         self._installed: list[int] = []
@@ -263,11 +263,15 @@ class SignalWatch:
         import os
 
         signal.signal(number, signal.SIG_DFL)
+        is_due = True
         try:
             if os.getpid() == self._pid:
-                self._on_signal(signal.Signals(number).name)
+                is_due = self._on_signal(signal.Signals(number).name)
         finally:
-            os.kill(os.getpid(), number)
+            if is_due:
+                os.kill(os.getpid(), number)
+            else:
+                signal.signal(number, self._handle)
 
 
 def _restore(owner: Any, name: str, mine: Any, previous: Any) -> None:

@@ -19,6 +19,7 @@ from localtrack.config import TASK_VARIABLE
 from localtrack.errors import LocaltrackError, LostClaimError, StoreError
 from localtrack.records.status import Status
 from localtrack.records.task import Json, TaskRecord
+from localtrack.runtime.aborting import AbortCallback
 from localtrack.runtime.edits import PatientEdits
 from localtrack.runtime.exits import ExitWatch, Outcome, SignalWatch, main_frame
 from localtrack.runtime.monitor import MonitorOptions, ResourceMonitor
@@ -32,8 +33,10 @@ from localtrack.store.writers import taken_over
 
 if TYPE_CHECKING:
     from localtrack.runtime.arguments import ArgumentFeed
+    from localtrack.runtime.captures import Captures
 
 PARENT_VARIABLE = "LOCALTRACK_PARENT"
+CODE_WAIT_S = 300.0
 OWNER, CHILD = "owner", "child"
 
 
@@ -85,8 +88,12 @@ class Session:
         self.closed = False
         self.asked = (record.project, record.name, record.type)
         self.facade: object = None  # the doors keep their object here, so that a run has one
+        self.abort = AbortCallback(self.writer.say_once)
+        self.function_tasks: set[str] = set()
         self.on_close: list[Callable[[], None]] = []
         self.argument_feed: ArgumentFeed | None = None
+        self.monitor: ResourceMonitor | None = None
+        self.captures: Captures | None = None
         self._capture: threading.Thread | None = None
         self._hurry: Callable[[], None] = lambda: None
         self._tee: ConsoleTee | None = None
@@ -134,7 +141,8 @@ class Session:
             self.argument_feed = ArgumentFeed(self)
             self.argument_feed.install(frame)
         if self.options.monitor is not None:
-            self.writer.on_tick.append(ResourceMonitor(self.writer, self.options.monitor).tick)
+            self.monitor = ResourceMonitor(self.writer, self.options.monitor)
+            self.writer.on_tick.append(self.monitor.tick)
         self._start_captures()
         self.writer.on_tick.append(self.edits.retry)
         if self.writer.identity["claim"]:
@@ -168,7 +176,7 @@ class Session:
         def commit(change: Callable[[TaskRecord], TaskRecord], label: str) -> object:
             return self.update(change, label, checked=False)
 
-        captures = Captures(self.ctx, self.folder, commit, remote=self.options.remote)
+        self.captures = captures = Captures(self.ctx, self.folder, commit, remote=self.options.remote)
         self._capture = threading.Thread(target=captures.run, name="localtrack-capture", daemon=True)
         self._capture.start()
         self._hurry = captures.hurry
@@ -260,7 +268,8 @@ class Session:
                 reason=outcome.reason,
                 message=outcome.message,
             )
-            return replace(ended, exit=how, progress=100.0 if outcome.status == "completed" else record.progress)
+            ended = replace(ended, exit=how, progress=100.0 if outcome.status == "completed" else record.progress)
+            return lifecycle.published_if_wished(ended, f"{by.user}@{by.host}")
 
         try:
             self.ctx.store.update(self.writer.folder, intent, by, f"end: {outcome.status}")
@@ -285,6 +294,13 @@ class Session:
             return
         helper.join(self.ctx.settings.exit_wait_s)
 
+    def finish_captures(self, timeout_s: float = CODE_WAIT_S) -> None:
+        """Wait until the code and the packages are recorded, for what needs them to be."""
+        thread = self._capture
+        if thread is not None and thread is not threading.current_thread():
+            self._hurry()
+            thread.join(timeout_s)
+
     def _wait_for_captures(self) -> None:
         thread = self._capture
         if thread is None or thread is threading.current_thread():
@@ -306,8 +322,12 @@ class Session:
         if exits is not None:
             exits.keep_interrupt()
 
-    def _end_by_signal(self, name: str) -> None:
+    def _end_by_signal(self, name: str) -> bool:
+        """End the run before the process dies; False when the abort callback comes first, and the signal again."""
         import signal
+
+        if name == "SIGTERM" and self.abort.begin(self._terminate):
+            return False
 
         number = int(getattr(signal, name))
         message = self._final.pop("stop_message", "") or f"stopped by {name}"
@@ -315,15 +335,20 @@ class Session:
         helper = threading.Thread(target=lambda: self.close(outcome, exiting=True), daemon=True)
         helper.start()
         helper.join(self.ctx.settings.exit_wait_s + 5.0)
+        return True
 
     def _on_request(self, request: Mapping[str, Any]) -> None:
         if request.get("kind") != "stop":
             return
-        import signal
-
         by = request.get("by") or {}
         text = request.get("message") or "aborted"
         self._final["stop_message"] = f"{text} (asked by {by.get('user', '?')}@{by.get('host', '?')})"
+        if not self.abort.begin(self._terminate):
+            self._terminate()
+
+    def _terminate(self) -> None:
+        import signal
+
         os.kill(self.pid, signal.SIGTERM)
 
     def _check_claim(self) -> None:

@@ -20,7 +20,7 @@ from localtrack.records.ids import normal_project
 from localtrack.records.parameters import Entry, entry, parse_text
 from localtrack.records.status import Status, TaskTypes, parse_type
 from localtrack.records.task import STORE_URI, Json, TaskRecord
-from localtrack.runtime import current
+from localtrack.runtime import current, seeds
 from localtrack.runtime.monitor import check_monitor_class, monitor_options
 from localtrack.runtime.session import (
     CHILD,
@@ -281,6 +281,7 @@ def _start(session: Session, frame: FrameType) -> None:
     except BaseException:
         current.put(None)
         raise
+    seeds.apply()
     record = session.record_at_start
     _say(f"task {record.id} ({record.project}/{record.name}) in {session.folder}")
 

@@ -22,6 +22,7 @@ from localtrack.store.documents import now
 from localtrack.store.layout import TaskLayout
 
 DEFAULT_QUEUE = "default"
+PUBLISH_KEY = "publish_on_completion"
 
 
 def change_status(
@@ -57,7 +58,7 @@ def change_status(
         if record.state is target and not values:
             return record
         changed = record.with_status(target, at=now(), by=_person(ctx), reason=reason, message=message, force=force)
-        return replace(changed, **values)
+        return replace(published_if_wished(changed, _person(ctx)), **values)
 
     return ctx.store.update(where, intent, ctx.author, f"status: {target.value}")
 
@@ -144,12 +145,16 @@ def enqueue(ctx: StoreContext, task_id: str, queue_name: str, *, priority: int =
         queued = current.with_status(Status.QUEUED, at=now(), by=_person(ctx), message=f"queue {queue_name}")
         if current.state is Status.QUEUED:
             queued = replace(queued, history=current.history)
-        tags = tuple(tag for tag in current.system_tags if tag != "development")
-        return replace(queued, system_tags=tags, runtime={**current.runtime, "queue": queue_name})
+        return replace(without_development(queued), runtime={**current.runtime, "queue": queue_name})
 
     changed = ctx.store.update(folder, intent, ctx.author, "status: queued")
     queue.enqueue(task_id, priority=priority)
     return changed
+
+
+def without_development(record: TaskRecord) -> TaskRecord:
+    """Return the record without the tag of runs by hand, which ``Task.init`` may take up again."""
+    return replace(record, system_tags=tuple(tag for tag in record.system_tags if tag != "development"))
 
 
 def dequeue(ctx: StoreContext, task_id: str) -> TaskRecord:
@@ -238,3 +243,16 @@ def with_archived(record: TaskRecord, archived: bool) -> TaskRecord:
     """Return the record in the archive, or out of it."""
     kept = tuple(tag for tag in record.system_tags if tag != "archived")
     return replace(record, system_tags=(*kept, "archived") if archived else kept)
+
+
+def with_publication(record: TaskRecord, wanted: bool) -> TaskRecord:
+    """Return the record with the wish to be published once it is completed, or without."""
+    runtime = {key: value for key, value in record.runtime.items() if key != PUBLISH_KEY}
+    return replace(record, runtime={**runtime, PUBLISH_KEY: True} if wanted else runtime)
+
+
+def published_if_wished(record: TaskRecord, by: str) -> TaskRecord:
+    """Return a completed record published, where that was wished for."""
+    if record.state is not Status.COMPLETED or not record.runtime.get(PUBLISH_KEY):
+        return record
+    return record.with_status(Status.PUBLISHED, at=now(), by=by, reason="published on completion")

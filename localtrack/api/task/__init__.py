@@ -13,7 +13,9 @@ from localtrack.api.task.models import ModelsSection
 from localtrack.api.task.parameters import ParametersSection
 from localtrack.api.task.reports import ReportsSection
 from localtrack.api.task.script import ScriptSection
+from localtrack.api.task.serverless import ServerlessSection
 from localtrack.api.task.state import StateSection
+from localtrack.api.task.transfer import TransferSection
 
 __all__ = ["Artifact", "Artifacts", "Task"]
 
@@ -28,6 +30,8 @@ class Task(
     ReportsSection,
     ScriptSection,
     ExecutionSection,
+    TransferSection,
+    ServerlessSection,
 ):
     """One run, or a plan of one: what it was given, what it did, what it made.
 

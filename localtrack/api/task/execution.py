@@ -5,10 +5,13 @@ Source: ClearML's Task.enqueue, Task.dequeue, Task.running_locally.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
+from localtrack.api.connect import connect_object
 from localtrack.api.task.handle import Section
-from localtrack.errors import InvalidValueError
+from localtrack.errors import InvalidValueError, UsageError
+from localtrack.runtime import current, remote
 from localtrack.runtime.session import agent_task
 from localtrack.services import lifecycle
 from localtrack.services.context import open_context
@@ -27,6 +30,7 @@ class ExecutionSection(Section):
         queue_name: str | None = None,
         queue_id: str | None = None,
         force: bool = False,
+        *,
         priority: int = 0,
     ) -> bool:
         """Put a task into a queue, from which an agent takes it.
@@ -77,6 +81,68 @@ class ExecutionSection(Section):
     def get_executed_queue(self, return_name: bool = False) -> str | None:
         """Return the queue that the task was put into last; None when it never was."""
         return self._read().runtime.get("queue")
+
+    def execute_remotely(
+        self, queue_name: str | None = None, clone: bool = False, exit_process: bool = True
+    ) -> Task | None:
+        """Go on in a queue: this process ends here, and an agent runs the script from its first line.
+
+        Under an agent this does nothing. What was recorded so far, parameters above all, goes with the task.
+
+        Args:
+            queue_name: the queue; without one the task becomes a draft again and is not queued.
+            clone: queue a copy, and keep this task as the record of this process.
+            exit_process: end this process with code 0.
+
+        Returns:
+            None under an agent, else the queued task, where this process goes on.
+
+        Raises:
+            InvalidValueError: neither a copy nor an end; or a task of another process and no queue.
+            QueueNotFoundError: no such queue; this process goes on.
+        """
+        going = remote.execute(self._ctx, self._id, queue_name, clone=clone, exit_process=exit_process)
+        return None if going is None else self._other(going)
+
+    def _other(self, task_id: str) -> Task:
+        from localtrack.api.task import Task
+
+        return Task._of_id(self._ctx, task_id)
+
+    def create_function_task(
+        self, func: Callable[..., Any], func_name: str | None = None, task_name: str | None = None, **kwargs: Any
+    ) -> Task | None:
+        """Return a draft that runs a function of this script; enqueue it, and an agent does.
+
+        An agent runs the script from its first line up to this call, calls the function there with the stored
+        arguments, and ends. All calls of this method in a script are met on the way; each must have its own name.
+
+        Args:
+            func: the function.
+            func_name: its name among the function tasks of this script; the function's own without one.
+            task_name: the draft's name; that of this task and the function without one.
+            **kwargs: arguments of the call; those that are values can be changed in the draft, section ``Function``.
+
+        Returns:
+            The draft; None where an agent runs another function of this script.
+
+        Raises:
+            UsageError: this process does not run the task.
+            InvalidValueError: no function, or its name was used already.
+        """
+        session = current.get()
+        if session is None or session.task_id != self._id:
+            raise UsageError(f"task {self._id} is not run by this process: Task.init first", task_id=self._id)
+        name = str(func_name or getattr(func, "__name__", "")).strip()
+        draft = remote.plan_function(session, func, name, task_name, kwargs)
+        if draft is not None:
+            return self._other(draft.id)
+        if remote.function_asked_for(session) != name:
+            return None
+        values = remote.function_values(name, kwargs)
+        connected = connect_object(cast("Task", self), values, remote.FUNCTION_SECTION, False)
+        func(**{**kwargs, **{key: value for key, value in connected.items() if key != remote.FUNCTION_MARKER}})
+        remote.leave()
 
     @classmethod
     def running_locally(cls) -> bool:

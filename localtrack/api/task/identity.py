@@ -6,6 +6,8 @@ Source: ClearML's Task properties and setters.
 from __future__ import annotations
 
 import datetime as dt
+import logging
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,13 +16,42 @@ from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError
 from localtrack.records.ids import normal_project
 from localtrack.records.status import TaskTypes, parse_type
+from localtrack.runtime import current
 from localtrack.services import lifecycle, tasks
 from localtrack.services.context import open_context
 from localtrack.store.documents import seconds
 
 
+class Project(str):
+    """A project: its name, which is its id as well."""
+
+    __slots__ = ()
+
+    @property
+    def id(self) -> str:
+        """The name: projects have no other id here."""
+        return str(self)
+
+    @property
+    def basename(self) -> str:
+        """The last part of the name."""
+        return self.rpartition("/")[2]
+
+    @property
+    def parent(self) -> str | None:
+        """The project around it; None at the top."""
+        return self.rpartition("/")[0] or None
+
+    @property
+    def name(self) -> str:
+        """The whole name, sub-projects divided by ``/``."""
+        return str(self)
+
+
 class IdentitySection(Section):
     """Names, tags and relations of a task."""
+
+    archived_tag = "archived"
 
     @property
     def id(self) -> str:
@@ -162,6 +193,11 @@ class IdentitySection(Section):
     def tags(self, value: Sequence[str]) -> None:
         self.set_tags(value)
 
+    def remove_tags(self, tags: Sequence[str] | str) -> None:
+        """Take tags away; a text is split at blanks, an item of a list may hold some."""
+        gone = set(tags.split() if isinstance(tags, str) else map(str, tags))
+        self._edit(lambda record: replace(record, tags=tuple(t for t in record.tags if t not in gone)), "tags")
+
     def get_system_tags(self) -> list[str]:
         """Return tags that localtrack itself sets, such as ``archived``."""
         return list(self._read().system_tags)
@@ -193,14 +229,73 @@ class IdentitySection(Section):
         """The task's folder: everything it holds lies there."""
         return str(self._where())
 
+    @property
+    def last_worker(self) -> str | None:
+        """The agent that ran the task last, the host without one; None before the first run."""
+        record = self._read()
+        return record.runtime.get("agent") or record.runtime.get("hostname") or (record.owner or {}).get("host")
+
+    @property
+    def log(self) -> logging.Logger:
+        """The logger that says what localtrack has to say."""
+        return logging.getLogger("localtrack")
+
+    def reload(self) -> None:
+        """Make sure that the task still is where it was; every look reads the store anyhow.
+
+        Raises:
+            TaskNotFoundError: it is gone.
+        """
+        self._read()
+
+    def is_main_task(self) -> bool:
+        """Tell whether this is the task that this process runs."""
+        session = current.get()
+        return session is not None and session.task_id == self._id
+
+    def is_current_task(self) -> bool:
+        """Tell whether this is the task that this process runs; the same as :meth:`is_main_task`."""
+        return self.is_main_task()
+
+    @classmethod
+    def normalize_id(cls, id: str) -> str | None:
+        """Return an id without blanks around it; None for none."""
+        return id.strip() if id else None
+
+    @classmethod
+    def resolve_id(cls, obj: Any) -> Any:
+        """Return the id of a task; anything else as it is."""
+        return obj._id if isinstance(obj, Section) else obj
+
+    def get_project_object(self) -> Project:
+        """Return the task's project: its name, with ``id``, ``name``, ``basename`` and ``parent`` as attributes."""
+        return Project(self._read().project)
+
+    @classmethod
+    def get_task_output_log_web_page(
+        cls, task_id: str, project_id: str | None = None, app_server_host: str | None = None
+    ) -> str:
+        """Return the folder of a task: there is no web server to point at.
+
+        Raises:
+            TaskNotFoundError: no such task.
+        """
+        return str(tasks.folder_of(open_context(), task_id))
+
     def get_output_log_web_page(self) -> str:
         """Return the task's folder: there is no web server to point at."""
         return str(self._where())
 
     @classmethod
-    def get_projects(cls) -> list[str]:
-        """Return the names of all projects that hold tasks."""
-        return sorted({row.project for row in open_context().index.rows()})
+    def get_projects(cls, **kwargs: Any) -> list[Project]:
+        """Return all projects that hold tasks: texts with ``name`` and ``id`` as attributes.
+
+        Args:
+            **kwargs: ``name``, a regular expression that the project's name must contain; others are passed over.
+        """
+        pattern = re.compile(str(kwargs.get("name") or ""))
+        names = sorted({row.project for row in open_context().index.rows()})
+        return [Project(name) for name in names if pattern.search(name)]
 
     @classmethod
     def get_project_id(cls, project_name: str, search_hidden: bool = True) -> str | None:

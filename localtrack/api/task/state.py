@@ -12,16 +12,22 @@ from dataclasses import replace
 from typing import Any
 
 from localtrack.api.task.handle import Section
-from localtrack.errors import IllegalTransitionError, UsageError
+from localtrack.errors import IllegalTransitionError, InvalidValueError, UsageError
 from localtrack.records.status import Status
+from localtrack.records.status import TaskStatusEnum as _TaskStatusEnum
 from localtrack.records.task import TaskRecord
+from localtrack.runtime.aborting import ABORT_TIMEOUT_KEY
 from localtrack.runtime.exits import Outcome
+from localtrack.runtime.session import OWNER
 from localtrack.services import lifecycle, tasks
 from localtrack.store.documents import now
 
 
 class StateSection(Section):
     """Status of a task and its changes."""
+
+    TaskStatusEnum = _TaskStatusEnum
+    DeleteError = UsageError
 
     @property
     def status(self) -> str:
@@ -51,7 +57,8 @@ class StateSection(Section):
             by = f"{self._ctx.author.user}@{self._ctx.author.host}"
 
             def change(record: TaskRecord) -> TaskRecord:
-                return record.with_status(target, at=now(), by=by, reason=reason, message=message, force=force)
+                changed = record.with_status(target, at=now(), by=by, reason=reason, message=message, force=force)
+                return lifecycle.published_if_wished(changed, by)
 
             self._edit(change, f"status: {target.value}", checked=False)
             return
@@ -126,6 +133,61 @@ class StateSection(Section):
     def mark_stop_request(self, force: bool = False, status_message: str | None = None) -> None:
         """Ask a running task to stop; its own process or its agent does."""
         lifecycle.request_stop(self._ctx, self._id, status_message or "")
+
+    def stop_request(self, ignore_errors: bool = True, force: bool = False, status_message: str | None = None) -> None:
+        """Ask a running task to stop: its own process, or its agent, does within seconds.
+
+        Args:
+            ignore_errors: whether a task that does not run is passed over.
+            force: kept for ClearML's signature.
+            status_message: what the status will say.
+
+        Raises:
+            UsageError: it does not run, and errors are not ignored.
+        """
+        try:
+            lifecycle.request_stop(self._ctx, self._id, status_message or "")
+        except UsageError as error:
+            if not ignore_errors:
+                raise
+            logging.getLogger("localtrack").warning("ignored, as asked by ignore_errors: %s", error)
+
+    def register_abort_callback(
+        self, callback_function: Callable[[], object] | None, callback_execution_timeout: float = 30.0
+    ) -> None:
+        """Call a function when this run is aborted from outside, before its process is stopped.
+
+        It is called once, in a thread of its own, on ``localtrack abort``, when the agent stops, and on SIGTERM; not
+        on Ctrl-C. Meanwhile the script goes on.
+
+        Args:
+            callback_function: the function; None takes the one before away.
+            callback_execution_timeout: seconds after which the process is stopped whether or not it has returned.
+
+        Raises:
+            UsageError: this process does not run the task.
+            InvalidValueError: a timeout that is not positive.
+        """
+        session = self._session
+        if session is None or session.closed or session.role != OWNER:
+            raise UsageError(
+                f"task {self._id}: the process that runs it registers the abort callback", task_id=self._id
+            )
+        timeout_s = float(callback_execution_timeout)
+        if callback_function is not None and timeout_s <= 0:
+            raise InvalidValueError(f"callback_execution_timeout must be positive, not {timeout_s:g}")
+        session.abort.register(callback_function, timeout_s)
+        wanted = {} if callback_function is None else {ABORT_TIMEOUT_KEY: timeout_s}
+
+        def change(record: TaskRecord) -> TaskRecord:
+            runtime = {key: value for key, value in record.runtime.items() if key != ABORT_TIMEOUT_KEY}
+            return replace(record, runtime={**runtime, **wanted})
+
+        self._edit(change, "abort callback", checked=False)
+
+    def publish_on_completion(self, enable: bool = True) -> None:
+        """Publish the task as soon as it is completed."""
+        self._edit(lambda record: lifecycle.with_publication(record, enable), "publish on completion", checked=False)
 
     def publish(self, ignore_errors: bool = True) -> None:
         """Publish an ended task: it can be neither reset nor deleted any more.
@@ -202,12 +264,22 @@ class StateSection(Section):
         status: Iterable[str | Status] = (Status.COMPLETED, Status.STOPPED, Status.CLOSED),
         raise_on_status: Iterable[str | Status] | None = (Status.FAILED,),
         check_interval_sec: float = 60.0,
+        *,
+        timeout_s: float | None = None,
     ) -> None:
         """Wait until the task has one of the states.
 
+        Args:
+            status: the states to wait for.
+            raise_on_status: states that are a failure.
+            check_interval_sec: seconds between two looks.
+            timeout_s: how long to wait at most; without end when None.
+
         Raises:
             RuntimeError: it has one of ``raise_on_status``.
+            TimeoutError: it had none of them in time.
         """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         wanted, bad = {str(s) for s in status}, {str(s) for s in raise_on_status or ()}
         while True:
             record = self._read()
@@ -217,7 +289,10 @@ class StateSection(Section):
                 raise RuntimeError(
                     f"task {self._id} is {record.status}: {record.status_message or record.status_reason}"
                 )
-            time.sleep(check_interval_sec)
+            left = check_interval_sec if deadline is None else min(check_interval_sec, deadline - time.monotonic())
+            if left <= 0:
+                raise TimeoutError(f"task {self._id} is still {record.status} after {timeout_s:g} s")
+            time.sleep(left)
 
     def set_progress(self, progress: float) -> None:
         """Set how far the run is, 0 to 100."""

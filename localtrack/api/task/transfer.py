@@ -1,0 +1,124 @@
+"""Section: a task as data: looked at as a whole, exported, imported, taken over from ClearML's offline mode.
+
+Source: ClearML's Task.data, export_task, import_task, update_task, import_offline_session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from localtrack.api.task.handle import Section
+from localtrack.errors import InvalidValueError, TaskNotFoundError
+from localtrack.services import tasks, transfer
+from localtrack.services.context import open_context
+
+if TYPE_CHECKING:
+    from localtrack.api.task import Task
+
+
+class TaskData(Mapping[str, Any]):
+    """A look at a task, or a part of it: fields as attributes and as keys, in ClearML's layout; it never changes.
+
+    Args:
+        body: the fields.
+    """
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        self._body = body
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"a task's data has no field {name!r} here: {', '.join(sorted(self))}") from None
+
+    def __getitem__(self, name: str) -> Any:
+        return _look(self._body[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._body)
+
+    def __len__(self) -> int:
+        return len(self._body)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a dict."""
+        return dict(self._body)
+
+    def __repr__(self) -> str:
+        return f"TaskData({dict(self._body)!r})"
+
+
+def _look(value: Any) -> Any:
+    if isinstance(value, dict):
+        return TaskData(value)
+    return [_look(item) for item in value] if isinstance(value, list) else value
+
+
+class TransferSection(Section):
+    """The whole of a task."""
+
+    @property
+    def data(self) -> TaskData:
+        """All of the task as it is now, by ClearML's field names: ``task.data.script.repository``."""
+        return TaskData(transfer.described(self._read(), self._where()))
+
+    def export_task(self) -> dict[str, Any]:
+        """Return the task's inputs and names as a dict that JSON can hold, in ClearML's layout; no outputs.
+
+        Raises:
+            CorruptFileError: a file of its code or configuration is gone or altered.
+        """
+        return transfer.exported(self._read(), self._where())
+
+    def update_task(self, task_data: dict[str, Any]) -> bool:
+        """Change the task by an exported one; what that does not name stays.
+
+        Returns:
+            True.
+
+        Raises:
+            InvalidValueError: not an exported task; names the field.
+            NotEditableError: the task is neither a draft nor run by this process.
+        """
+        self._edit(transfer.imported(self._ctx, self._where(), task_data, merge=True), "updated")
+        return True
+
+    @classmethod
+    def import_task(
+        cls, task_data: dict[str, Any], target_task: Task | str | None = None, update: bool = False
+    ) -> Task | None:
+        """Make a draft of an exported task, ClearML's too, or change a task by it.
+
+        Args:
+            task_data: what ``export_task`` gave.
+            target_task: the task to change, or its id; a new draft without one.
+            update: keep what the data does not name.
+
+        Raises:
+            InvalidValueError: not an exported task; names the field.
+            NotEditableError: the target is no draft.
+            TaskNotFoundError: no such target.
+        """
+        from localtrack.api.task import Task
+
+        ctx = open_context()
+        if isinstance(target_task, Section):
+            target_id = target_task._id
+        elif isinstance(target_task, str):
+            target_id = tasks.resolve(ctx, target_task)
+        elif target_task is None:
+            transfer.check(task_data)
+            name = str(task_data.get("name") or tasks.UNTITLED)
+            target_id = tasks.create(ctx, name=name, project=transfer.project_of(task_data))[1].id
+        else:
+            raise InvalidValueError(f"target_task is a task or its id, not a {type(target_task).__qualname__}")
+        target = Task.get_task(task_id=target_id)
+        if target is None:
+            raise TaskNotFoundError(f"no task {target_id}", task_id=target_id)
+        change = transfer.imported(ctx, target._where(), task_data, merge=update)
+        target._edit(change, "updated" if update else "imported")
+        return target

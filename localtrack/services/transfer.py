@@ -1,0 +1,268 @@
+"""A task as one dictionary, in the layout of ClearML's ``export_task``, and back.
+
+What ClearML's layout has no word for stands beside it: each parameter's ``encoded`` value keeps its type, and the key
+``localtrack`` holds the rest. A dictionary that ClearML exported can be read as well: there the ``type`` says what a
+text means.
+
+Source: ClearML's Task.export_task and import_task, measured; docs/reference/compatibility.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from localtrack.errors import InvalidValueError
+from localtrack.records.parameters import Entry, entry, parse_text, split_name, text_of, to_bool
+from localtrack.records.status import parse_type
+from localtrack.records.task import Json, TaskRecord
+from localtrack.services.context import StoreContext
+from localtrack.services.parameters import configuration_text, put_configuration
+from localtrack.services.script_edits import with_script
+from localtrack.store.blobs import read_content
+
+PROPERTIES = "properties"
+_SCRIPT_NAMES = {
+    "repository": "repository", "branch": "branch", "version_num": "commit", "entry_point": "entry_point",
+    "working_dir": "working_dir", "binary": "binary",
+}  # fmt: skip
+_OWN_SCRIPT_NAMES = ("root", "argv", "python")
+
+
+def exported(record: TaskRecord, folder: Path) -> Json:
+    """Return what a colleague needs to have the same task: its inputs and its names, and none of its outputs.
+
+    Raises:
+        CorruptFileError: a file of its code or configuration is gone or altered.
+    """
+    script = record.script
+    diff = _text(folder, script.get("diff")) or _text(folder, script.get("source"))
+    return {
+        "id": record.id, "name": record.name, "type": record.type, "comment": record.comment, "user": record.user,
+        "created": record.created, "parent": record.parent or None, "project": record.project,
+        "project_name": record.project, "tags": list(record.tags), "system_tags": list(record.system_tags),
+        "status": record.status,
+        "script": {
+            **{theirs: script.get(ours, "") for theirs, ours in _SCRIPT_NAMES.items()}, "diff": diff,
+            "requirements": {"pip": _text(folder, script.get("requirements")),
+                             "freeze": _text(folder, script.get("freeze"))},
+        },
+        "hyperparams": _sections(record),
+        "configuration": {
+            name: {"name": name, "value": configuration_text(folder, record, name) or "",
+                   "type": item.get("type", ""), "description": item.get("description", "")}
+            for name, item in record.configuration.items()
+        },
+        "container": dict(record.container),
+        "execution": {"queue": record.runtime.get("queue"), "model_labels": dict(record.labels)},
+        "models": {"input": [{**model, "model": model.get("id", "")} for model in record.input_models], "output": []},
+        "output": {"destination": record.output_uri},
+        "localtrack": {"script": {name: script[name] for name in _OWN_SCRIPT_NAMES if name in script}},
+    }  # fmt: skip
+
+
+def described(record: TaskRecord, folder: Path) -> Json:
+    """Return :func:`exported` with state and outputs, as ClearML's ``Task.data`` has them."""
+    body = exported(record, folder)
+    body["execution"]["artifacts"] = [{**item, "key": name} for name, item in record.artifacts.items()]
+    body["models"]["output"] = [{**model, "model": model.get("id", "")} for model in record.output_models]
+    return {
+        **body, "status_reason": record.status_reason, "status_message": record.status_message,
+        "status_changed": record.status_changed, "started": record.started or None, "completed": record.ended or None,
+        "last_update": record.last_update, "last_iteration": record.last_iteration,
+        "last_metrics": record.last_metrics, "last_worker": record.runtime.get("agent") or record.runtime.get("hostname"),
+        "runtime": dict(record.runtime), "progress": record.progress,
+    }  # fmt: skip
+
+
+def _text(folder: Path, stored: Json | None) -> str:
+    return read_content(folder, stored).decode("utf-8", "surrogateescape") if stored else ""
+
+
+def _sections(record: TaskRecord) -> Json:
+    result: Json = {}
+    named = [(*split_name(key), item) for key, item in record.parameters.items()]
+    named += [(PROPERTIES, name, item) for name, item in record.properties.items()]
+    for section, name, item in named:
+        result.setdefault(section, {})[name] = {
+            "section": section, "name": name, "value": text_of(item), "type": item.get("type", ""),
+            "description": item.get("description", ""), "encoded": item.get("value"),
+        }  # fmt: skip
+    return result
+
+
+def project_of(body: Mapping[str, Any]) -> str:
+    """Return the name of the project that an exported task was in; ``""`` when it does not say."""
+    return str(body.get("project_name") or "")
+
+
+def imported(
+    ctx: StoreContext, folder: Path, body: Mapping[str, Any], *, merge: bool
+) -> Callable[[TaskRecord], TaskRecord]:
+    """Return the change that gives a task the inputs of an exported one.
+
+    Args:
+        ctx: the store.
+        folder: the task's folder.
+        body: what :func:`exported`, or ClearML, made.
+        merge: keep parameters and configuration that the body does not name.
+
+    Raises:
+        InvalidValueError: not such a dictionary; names the field.
+    """
+    check(body)
+    parameters, properties = _entries(body.get("hyperparams") or _flat_parameters(body))
+    fields = _plain_fields(body)
+    script, texts = _script(body)
+    whole_script = with_script(ctx, folder, script, texts)
+
+    def change(record: TaskRecord) -> TaskRecord:
+        result = replace(record, **fields)
+        if not merge or parameters:
+            result = replace(result, parameters={**(record.parameters if merge else {}), **parameters})
+        if properties or not merge:
+            result = replace(result, properties={**(record.properties if merge else {}), **properties})
+        if body.get("configuration") is not None:
+            texts_by_name = {
+                name: _configuration(ctx, folder, name, item) for name, item in body["configuration"].items()
+            }
+            result = replace(result, configuration={**(record.configuration if merge else {}), **texts_by_name})
+        return whole_script(result) if body.get("script") else result
+
+    return change
+
+
+def check(body: Mapping[str, Any]) -> None:
+    """Refuse what is no exported task.
+
+    Raises:
+        InvalidValueError: names the field.
+    """
+    if not isinstance(body, Mapping):
+        raise InvalidValueError(f"an exported task is a dict, not a {type(body).__qualname__}")
+    for name in ("hyperparams", "configuration", "script", "container", "execution", "models", "output"):
+        if body.get(name) is not None and not isinstance(body[name], Mapping):
+            raise InvalidValueError(
+                f"field {name!r} of an exported task must be a dict, not {body[name]!r:.60}", field=name
+            )
+
+
+def _plain_fields(body: Mapping[str, Any]) -> Json:
+    fields: Json = {}
+    for name in ("name", "comment"):
+        if body.get(name) is not None:
+            fields[name] = str(body[name])
+    if body.get("type"):
+        fields["type"] = parse_type(str(body["type"])).value
+    for name in ("tags", "system_tags"):
+        if body.get(name) is not None:
+            fields[name] = tuple(str(tag) for tag in body[name])
+    if body.get("container") is not None:
+        fields["container"] = dict(body["container"])
+    labels = (body.get("execution") or {}).get("model_labels")
+    if labels:
+        fields["labels"] = {str(label): int(number) for label, number in labels.items()}
+    models = (body.get("models") or {}).get("input")
+    if models is not None:
+        fields["input_models"] = tuple(_input_model(model) for model in models)
+    destination = (body.get("output") or {}).get("destination")
+    if isinstance(destination, str):
+        fields["output_uri"] = destination
+    return fields
+
+
+def _input_model(model: Mapping[str, Any]) -> Json:
+    named = {key: value for key, value in model.items() if key != "model"}
+    return {"id": str(model.get("model") or ""), "name": "", **named}
+
+
+def _script(body: Mapping[str, Any]) -> tuple[Json, dict[str, str | None]]:
+    script = body.get("script") or {}
+    fields: Json = {ours: script[theirs] for theirs, ours in _SCRIPT_NAMES.items() if script.get(theirs) is not None}
+    own = (body.get("localtrack") or {}).get("script") or {}
+    fields.update({name: own[name] for name in _OWN_SCRIPT_NAMES if name in own})
+    requirements = script.get("requirements") or {}
+    if isinstance(requirements, str):
+        requirements = {"pip": requirements}
+    texts: dict[str, str | None] = {
+        "requirements": _lines(requirements.get("pip")),
+        "freeze": _lines(requirements.get("freeze")),
+    }
+    diff = script.get("diff")
+    if diff is not None:
+        is_code = (
+            bool(diff)
+            and not fields.get("repository")
+            and not fields.get("commit")
+            and "diff --git " not in diff[:4096]
+        )
+        texts.update({"source": diff, "diff": ""} if is_code else {"diff": diff, "source": ""})
+    return fields, texts
+
+
+def _lines(value: Any) -> str | None:
+    return "".join(f"{line}\n" for line in value) if isinstance(value, (list, tuple)) else value
+
+
+def _flat_parameters(body: Mapping[str, Any]) -> Json:
+    """Return the sections of ``execution.parameters``, where old ClearML tasks have theirs."""
+    result: Json = {}
+    for key, value in ((body.get("execution") or {}).get("parameters") or {}).items():
+        section, _, name = key.partition("/") if "/" in key else ("General", "", key)
+        result.setdefault(section, {})[name] = {"value": value}
+    return result
+
+
+def _entries(sections: Mapping[str, Any]) -> tuple[dict[str, Entry], dict[str, Entry]]:
+    parameters: dict[str, Entry] = {}
+    properties: dict[str, Entry] = {}
+    for section, items in sections.items():
+        for name, item in items.items():
+            stored = _entry(item) if isinstance(item, Mapping) else entry(item)
+            if section == PROPERTIES:
+                properties[str(name)] = stored
+            else:
+                parameters[f"{section}/{name}"] = stored
+    return parameters, properties
+
+
+def _entry(item: Mapping[str, Any]) -> Entry:
+    kind, description = str(item.get("type") or ""), str(item.get("description") or "")
+    if "encoded" in item:
+        stored = {"value": item["encoded"], "type": kind}
+        return {**stored, "description": description} if description else stored
+    return entry(from_text(item.get("value"), kind), description, kind or None)
+
+
+def from_text(value: Any, kind: str) -> Any:
+    """Return the value that ClearML's text and type mean: the text itself where they do not fit."""
+    if not isinstance(value, str):
+        return value
+    if not value and kind != "str":
+        return None
+    try:
+        if kind in ("int", "float"):
+            return int(value) if kind == "int" else float(value)
+        if kind == "bool":
+            return to_bool(value)
+        if kind in ("list", "dict", "tuple") or kind.startswith("list/"):
+            found = parse_text(value)
+            if kind == "tuple":
+                return tuple(found) if isinstance(found, (list, tuple)) else value
+            return found
+    except (ValueError, TypeError):
+        return value
+    return value
+
+
+def _configuration(ctx: StoreContext, folder: Path, name: str, item: Mapping[str, Any]) -> Json:
+    text = item.get("value") if isinstance(item, Mapping) else item
+    if not isinstance(text, str):
+        text = json.dumps(text)
+    kind, description = (
+        (str(item.get(key) or "") for key in ("type", "description")) if isinstance(item, Mapping) else ("", "")
+    )
+    return put_configuration(ctx, folder, name, text, kind or "text", description)
