@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from localtrack.errors import InvalidValueError
@@ -107,6 +107,16 @@ class ResourceMonitor:
         self._counts_seconds = False
         self._sampler: ResourceSampler | None = None
         self._broken = False
+
+    def wait(self, *, first_report_s: float, wait_for_iteration_s: float, until_iteration_s: float) -> None:
+        """Change when it reports first and how long it waits for an iteration; see :class:`MonitorOptions`."""
+        self._options = replace(
+            self._options,
+            first_report_s=first_report_s,
+            wait_for_iteration_s=wait_for_iteration_s,
+            until_iteration_s=until_iteration_s,
+        )
+        self._next_report = max(time.monotonic(), self._start + first_report_s)
 
     def tick(self) -> None:
         """Sample when it is time to, report when a period is over."""

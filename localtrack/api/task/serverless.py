@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from localtrack.api.policy import ignore, refuse
 from localtrack.api.task.handle import Section
+from localtrack.runtime import current
 
 _KEYS = "files go into the store; a cloud library reads its keys from the environment (AWS_*, AZURE_*, GOOGLE_*)"
 _CALLS = "the methods of Task, or the files of the store: docs/format/v1.md says what lies where"
@@ -90,14 +91,23 @@ class ServerlessSection(Section):
         wait_for_first_iteration_to_start_sec: float = 180.0,
         max_wait_for_first_iteration_to_start_sec: float = 1800.0,
     ) -> bool:
-        """Do nothing: the monitor reports from the start, by seconds until there are iterations.
+        """Set when the resource monitor of this run reports first, and how long it waits for an iteration.
+
+        Args:
+            seconds_from_start: seconds from the start to the first report.
+            wait_for_first_iteration_to_start_sec: so long it waits for an iteration, then it goes on by seconds.
+            max_wait_for_first_iteration_to_start_sec: after so long without one it stays with seconds.
 
         Returns:
-            True.
+            Whether this process has a resource monitor.
         """
-        ignore(
-            "Task.set_resource_monitor_iteration_timeout",
-            "the monitor waits for no iteration; LOCALTRACK_MONITOR_INTERVAL_S sets how often it reports",
+        session = current.get()
+        if session is None or session.monitor is None:
+            return False
+        session.monitor.wait(
+            first_report_s=seconds_from_start,
+            wait_for_iteration_s=wait_for_first_iteration_to_start_sec,
+            until_iteration_s=max_wait_for_first_iteration_to_start_sec,
         )
         return True
 
