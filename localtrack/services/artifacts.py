@@ -14,7 +14,6 @@ import os
 import pickle
 import stat
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,12 +24,14 @@ from localtrack.errors import (
     ArtifactNotFoundError,
     CorruptFileError,
     InvalidValueError,
+    StorageError,
     StoreError,
     UntrustedPickleError,
 )
 from localtrack.records.task import TaskRecord
 from localtrack.records.values import UnstorableValueError, decode, encode
 from localtrack.services import tasks
+from localtrack.services.archives import TRUSTING, extract_archive
 from localtrack.services.context import StoreContext
 from localtrack.store.blobs import StoredFile, inside, new_upload_folder, put_copy, put_stream, safe_file_name
 from localtrack.store.documents import now
@@ -294,46 +295,15 @@ def local_copy(ctx: StoreContext, folder: Path, entry: dict[str, Any], *, extrac
         return path
     import platformdirs
 
-    target = Path(platformdirs.user_cache_dir("localtrack", appauthor=False)) / "archives" / str(entry["sha256"])[:32]
-    if not (target / ".complete").exists():
-        extract_archive(path, target)
+    target = Path(platformdirs.user_cache_dir("localtrack", appauthor=False)) / "unpacked" / str(entry["sha256"])[:32]
+    if not target.is_dir():
+        try:
+            own = path.stat().st_uid == os.getuid()
+            extract_archive(path, target, TRUSTING if own else None)
+        except StorageError:
+            if not target.is_dir():  # else another process was faster
+                raise
     return target
-
-
-def extract_archive(path: Path, target: Path, limit_bytes: int = 64 << 30, limit_files: int = 1_000_000) -> None:
-    """Extract regular files of a zip under ``target``; refuses names that lead outside, links, and bombs.
-
-    Raises:
-        CorruptFileError: the archive is damaged or hostile; names the member.
-    """
-    target.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            if len(members) > limit_files or sum(member.file_size for member in members) > limit_bytes:
-                raise CorruptFileError(f"{path} is too large to extract", path=str(path))
-            for member in members:
-                _extract_member(archive, member, path, target)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise CorruptFileError(f"{path} is a damaged archive: {error}", path=str(path)) from error
-    (target / ".complete").touch()
-
-
-def _extract_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, target: Path) -> None:
-    mode = member.external_attr >> 16
-    if member.is_dir():
-        return
-    if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-        raise CorruptFileError(f"{path}: member {member.filename!r} is no regular file", path=str(path))
-    place = inside(target, member.filename)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    left = member.file_size
-    with archive.open(member) as reader, open(place, "wb") as writer:
-        while chunk := reader.read(1 << 20):
-            left -= len(chunk)
-            if left < 0:
-                raise CorruptFileError(f"{path}: member {member.filename!r} is longer than it says", path=str(path))
-            writer.write(chunk)
 
 
 def find(record: TaskRecord, name: str) -> dict[str, Any]:
@@ -421,6 +391,6 @@ def from_json_bytes(data: bytes, path: Path) -> Any:
 
 
 __all__ = [
-    "Codec", "StoreError", "check_file", "codecs", "commit", "extract_archive", "find", "from_json_bytes", "json_bytes",
+    "Codec", "StoreError", "check_file", "codecs", "commit", "find", "from_json_bytes", "json_bytes",
     "load", "local_copy", "remove", "upload",
 ]  # fmt: skip

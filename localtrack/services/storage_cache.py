@@ -97,7 +97,7 @@ def is_archive(path: Path) -> bool:
 
 
 def _extract(archive: Path, target: Path) -> None:
-    from localtrack.services.artifacts import extract_archive
+    from localtrack.services.archives import extract_archive
 
     extract_archive(archive, target)
 
