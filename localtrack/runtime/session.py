@@ -24,7 +24,7 @@ from localtrack.runtime.edits import PatientEdits
 from localtrack.runtime.exits import ExitWatch, Outcome, SignalWatch, main_frame
 from localtrack.runtime.monitor import MonitorOptions, ResourceMonitor
 from localtrack.runtime.tee import ConsoleTee
-from localtrack.runtime.writer import TaskWriter
+from localtrack.runtime.writer import TaskWriter, merge_summaries
 from localtrack.services import lifecycle, reports, tasks
 from localtrack.services.context import StoreContext
 from localtrack.store.documents import now
@@ -230,19 +230,11 @@ class Session:
             return
         found = reports.scalars(self.writer.folder)
         from localtrack.records.values import encode
-        from localtrack.runtime.writer import merge_summary
 
         summary = encode(reports.summarise(found))
-
-        def merge(record: TaskRecord) -> TaskRecord:
-            metrics = {title: dict(series) for title, series in record.last_metrics.items()}
-            for title, series in summary.items():
-                for name, values in series.items():
-                    target = metrics.setdefault(title, {})
-                    target[name] = merge_summary(target.get(name), values)
-            return replace(record, last_metrics=metrics)
-
-        self._final["merge"] = merge
+        self._final["merge"] = lambda record: replace(
+            record, last_metrics=merge_summaries(record.last_metrics, summary)
+        )
 
     def _commit_end(self, outcome: Outcome) -> None:
         merge: Callable[[TaskRecord], TaskRecord] = self._final.pop("merge", lambda record: record)

@@ -137,11 +137,7 @@ class TaskWriter:
         mine = self.metrics()
         if not mine:
             return record
-        merged = {title: dict(series) for title, series in record.last_metrics.items()}
-        for title, series in mine.items():
-            target = merged.setdefault(title, {})
-            for name, values in series.items():
-                target[name] = merge_summary(target.get(name), values)
+        merged = merge_summaries(record.last_metrics, mine)
         return replace(record, last_metrics=merged, last_iteration=max(record.last_iteration, self.last_iteration()))
 
     def on_trouble(self, error: OSError) -> None:
@@ -220,7 +216,7 @@ class TaskWriter:
         ticks = 0
         settings = self.ctx.settings
         last_sync = last_beat = last_metrics = time.monotonic()
-        if self.role == "owner" and not self._stop.wait(TICK_S):
+        if self.role == "owner":
             try:
                 self._take_ballast()
             except OSError as error:
@@ -312,6 +308,16 @@ def _summary(state: SeriesState) -> Json:
         "max_iteration": int(state.high_iteration),
         "count": state.count,
     }
+
+
+def merge_summaries(known: Json, new: Json) -> Json:
+    """Return last, lowest and highest values by title and series, those of two processes merged."""
+    merged = {title: dict(series) for title, series in known.items()}
+    for title, series in new.items():
+        target = merged.setdefault(title, {})
+        for name, values in series.items():
+            target[name] = merge_summary(target.get(name), values)
+    return merged
 
 
 def merge_summary(old: Json | None, new: Json) -> Json:

@@ -2,7 +2,7 @@
 
 A single look at a task of another host can't time a lease, so it compares the heartbeat's age by the *store's* clock:
 both times are stamped by the file server, no two hosts' clocks meet. Such a verdict is shown, and decides nothing
-before :func:`observe_dead` has watched the heartbeat stand still.
+before :class:`localtrack.queue.lease.LeaseObserver` has watched the heartbeat stand still.
 
 Source: docs/format/v1.md, "Locks, leases, clocks".
 """
@@ -10,14 +10,11 @@ Source: docs/format/v1.md, "Locks, leases, clocks".
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localtrack.fs.disk import read_bytes
 from localtrack.records.status import Status
 from localtrack.records.task import Json, TaskRecord
 from localtrack.store.layout import TaskLayout
@@ -98,21 +95,3 @@ def heartbeat_age_s(path: Path, tmp: Path) -> float | None:
             probe.unlink()
         except OSError:
             pass
-
-
-def observe_dead(path: Path, lease_s: float, *, sleep: Callable[[float], None] = time.sleep, looks: int = 6) -> bool:
-    """Watch a heartbeat by this process's own monotonic clock; True when it stood still for a whole lease."""
-    try:
-        first = read_bytes(path)
-    except OSError:
-        first = b""
-    start = time.monotonic()
-    while time.monotonic() - start < lease_s:
-        sleep(lease_s / looks)
-        try:
-            if read_bytes(path) != first:
-                return False
-        except OSError:
-            if first:
-                continue
-    return True

@@ -13,7 +13,7 @@ from localtrack.capture.host import capture_host
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.services.context import host_name
-from localtrack.services.liveness import effective, heartbeat_age_s, observe_dead, owner_alive
+from localtrack.services.liveness import effective, heartbeat_age_s, owner_alive
 
 
 def _me(**changes: Any) -> dict[str, Any]:
@@ -74,16 +74,3 @@ def test_owners_elsewhere_by_the_stores_clock(tmp_path: Path) -> None:
     assert effective(record, tmp_path, 600.0, tmp_path) is record
     assert heartbeat_age_s(beat, tmp_path / "missing") is None
     assert not list(tmp_path.glob("clock-*"))
-
-
-def test_watching_a_heartbeat(tmp_path: Path) -> None:
-    """One that changes is alive; one that stands still for the lease is dead."""
-    beat = tmp_path / "heartbeat"
-    beat.write_bytes(b"1" * 24)
-    assert observe_dead(beat, 0.05)
-    count = iter(range(100))
-
-    def beating(seconds: float) -> None:
-        beat.write_bytes(str(next(count)).encode())
-
-    assert not observe_dead(beat, 5.0, sleep=beating)
