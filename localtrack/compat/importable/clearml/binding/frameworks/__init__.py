@@ -1,5 +1,6 @@
 """Callbacks around captured weights."""
 
+from clearml.binding.frameworks import pytorch_bind, tensorflow_bind
 from localtrack.runtime.weight_callbacks import WeightsFileHandler
 
-__all__ = ["WeightsFileHandler"]
+__all__ = ["WeightsFileHandler", "pytorch_bind", "tensorflow_bind"]
