@@ -49,7 +49,7 @@ class Arrived:
     @property
     def summary(self) -> dict[str, float]:
         """Return the single values."""
-        return reports.single_values(self.folder)
+        return reports.single_values(reports.scalars(self.folder))
 
     @property
     def values(self) -> dict[str, Any]:
@@ -59,12 +59,12 @@ class Arrived:
     @property
     def plots(self) -> dict[tuple[str, str, int], dict[str, Any]]:
         """Return the figures by (title, series, iteration)."""
-        return {(p["title"], p["series"], p["iteration"]): p for p in reports.plots(self.folder)}
+        return {(p["title"], p["series"], p["iteration"]): p for p in reports.plots(self.folder)[0]}
 
     @property
     def media(self) -> set[tuple[str, str, int]]:
         """Return the debug samples as (title, series, iteration)."""
-        return {(m["title"], m["series"], m["iteration"]) for m in reports.media(self.folder)}
+        return {(m["title"], m["series"], m["iteration"]) for m in reports.media(self.folder)[0]}
 
     @property
     def console(self) -> str:

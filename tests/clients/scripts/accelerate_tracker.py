@@ -5,7 +5,9 @@ import pandas
 from accelerate import Accelerator
 
 accelerator = Accelerator(cpu=True, log_with="clearml")
-accelerator.init_trackers("accelerated", config={"lr": 0.1, "layers": [8, 8]}, init_kwargs={"clearml": {"tags": ["tiny"]}})
+accelerator.init_trackers(
+    "accelerated", config={"lr": 0.1, "layers": [8, 8]}, init_kwargs={"clearml": {"tags": ["tiny"]}}
+)
 for step in range(3):
     accelerator.log({"train_loss": 1.0 / (step + 1), "eval_accuracy": 0.25 * step, "speed": step}, step=step)
 accelerator.log({"best": 0.5})

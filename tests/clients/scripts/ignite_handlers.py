@@ -32,7 +32,12 @@ logger.attach_output_handler(
     global_step_transform=global_step_from_engine(trainer),
 )  # fmt: skip
 logger.attach_opt_params_handler(trainer, event_name=Events.ITERATION_STARTED, optimizer=optimizer)
-for handler in (WeightsScalarHandler(model), WeightsHistHandler(model), GradsScalarHandler(model), GradsHistHandler(model)):
+for handler in (
+    WeightsScalarHandler(model),
+    WeightsHistHandler(model),
+    GradsScalarHandler(model),
+    GradsHistHandler(model),
+):
     logger.attach(trainer, event_name=Events.EPOCH_COMPLETED, log_handler=handler)
 saver = ClearMLSaver(logger, dirname=sys.argv[1])
 checkpoint = Checkpoint({"model": model}, saver, n_saved=1, global_step_transform=global_step_from_engine(trainer))

@@ -19,7 +19,9 @@ for part in ("train", "val"):
         Image.fromarray(picture).save(folder / "images" / part / f"{number}.jpg")
         (folder / "labels" / part / f"{number}.txt").write_text("0 0.5 0.5 0.4 0.4\n")
 data = folder / "data.yaml"
-data.write_text(yaml.safe_dump({"path": str(folder), "train": "images/train", "val": "images/val", "names": {0: "thing"}}))
+data.write_text(
+    yaml.safe_dump({"path": str(folder), "train": "images/train", "val": "images/val", "names": {0: "thing"}})
+)
 model = YOLO("yolov8n.yaml")
 model.train(
     data=str(data), epochs=2, imgsz=64, batch=2, device="cpu", workers=0, project="runs", name="tiny",
