@@ -29,7 +29,8 @@ _SCRIPT_NAMES = {
     "repository": "repository", "branch": "branch", "version_num": "commit", "entry_point": "entry_point",
     "working_dir": "working_dir", "binary": "binary",
 }  # fmt: skip
-_OWN_SCRIPT_NAMES = ("root", "argv", "python")
+_SCRIPT_FILES = frozenset({"diff", "source", "bundle", "requirements", "freeze"})
+_NOT_OWN = _SCRIPT_FILES | set(_SCRIPT_NAMES.values())
 
 
 def exported(record: TaskRecord, folder: Path) -> Json:
@@ -60,7 +61,7 @@ def exported(record: TaskRecord, folder: Path) -> Json:
         "execution": {"queue": record.runtime.get("queue"), "model_labels": dict(record.labels)},
         "models": {"input": [{**model, "model": model.get("id", "")} for model in record.input_models], "output": []},
         "output": {"destination": record.output_uri},
-        "localtrack": {"script": {name: script[name] for name in _OWN_SCRIPT_NAMES if name in script}},
+        "localtrack": {"script": {name: script[name] for name in script if name not in _NOT_OWN}},
     }  # fmt: skip
 
 
@@ -183,7 +184,7 @@ def _script(body: Mapping[str, Any]) -> tuple[Json, dict[str, str | None]]:
     script = body.get("script") or {}
     fields: Json = {ours: script[theirs] for theirs, ours in _SCRIPT_NAMES.items() if script.get(theirs) is not None}
     own = (body.get("localtrack") or {}).get("script") or {}
-    fields.update({name: own[name] for name in _OWN_SCRIPT_NAMES if name in own})
+    fields.update({name: value for name, value in own.items() if name not in _NOT_OWN})
     requirements = script.get("requirements") or {}
     if isinstance(requirements, str):
         requirements = {"pip": requirements}
