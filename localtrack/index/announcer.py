@@ -19,6 +19,8 @@ from localtrack.store.root import Store
 COMMIT_FOLD_DELTAS = 200
 COMMIT_LOOK_EVERY = 16
 
+_CHANCE = random.SystemRandom()  # the module's own generator is the script's: its numbers must not depend on us
+
 
 class Announcer:
     """Writes deltas and hints for one store.
@@ -33,7 +35,7 @@ class Announcer:
         self.deltas = self.folder / "deltas"
         self.where = self.folder / "where"
         self._hinted: dict[str, Path] = {}
-        self._until_look = random.randint(1, COMMIT_LOOK_EVERY)
+        self._until_look = _CHANCE.randint(1, COMMIT_LOOK_EVERY)
 
     def announce(self, task_id: str, generation: int, folder: Path) -> None:
         """Announce that a task changes, before the change is committed.

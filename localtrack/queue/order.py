@@ -28,6 +28,8 @@ KEEP = 8
 Key = tuple[str, str]
 Keys = dict[str, Key]
 
+_CHANCE = random.SystemRandom()  # the module's own generator is the script's: its numbers must not depend on us
+
 
 def read_order(folder: Path) -> tuple[int, Keys]:
     """Return the newest whole order's number and its keys; ``(0, {})`` when nothing was ever moved."""
@@ -89,5 +91,5 @@ def commit_order(disk: Disk, folder: Path, build: Callable[[Keys], Keys]) -> Non
         if disk.publish(data, folder / order_name(number + 1)):
             remove_files(folder / order_name(n) for n in range(max(1, number - 2 * KEEP), number + 1 - KEEP))
             return
-        time.sleep(random.uniform(0.001, min(0.1, 0.002 * 2 ** min(attempt, 6))))
+        time.sleep(_CHANCE.uniform(0.001, min(0.1, 0.002 * 2 ** min(attempt, 6))))
     raise StoreError(f"could not reorder {folder.parent}: {ATTEMPTS} races lost in a row", path=str(folder))

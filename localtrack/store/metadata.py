@@ -33,6 +33,8 @@ _FOREIGN = frozenset({errno.EINVAL, errno.ELOOP, errno.EISDIR, errno.EFBIG, errn
 
 Intent = Callable[[TaskRecord], TaskRecord]
 
+_CHANCE = random.SystemRandom()  # the module's own generator is the script's: its numbers must not depend on us
+
 
 @dataclass(frozen=True, slots=True)
 class Author:
@@ -193,7 +195,7 @@ def commit(
             if number % KEEP_GENERATIONS == 0:
                 _prune_quietly(layout)
             return replace(wanted, generation=number)
-        time.sleep(random.uniform(0.001, min(0.2, 0.002 * 2 ** min(attempt, 7))))
+        time.sleep(_CHANCE.uniform(0.001, min(0.2, 0.002 * 2 ** min(attempt, 7))))
     raise StoreError(
         f"could not commit to {layout.folder}: {ATTEMPTS} races lost in a row; too many writers change this task at once",
         path=str(layout.folder),
