@@ -67,17 +67,63 @@ class LineCollector:
                     self._sink(self._code, [text])
 
 
-class TeeStream:
-    """Stands where ``sys.stdout`` or ``sys.stderr`` stood: everything goes to the original, a copy to the collector."""
+class LoggingMark:
+    """Knows of each write whether a logging handler makes it, however and whenever that handler was made."""
 
-    def __init__(self, original: TextIO, collector: LineCollector) -> None:
+    def __init__(self) -> None:
+        self._thread = threading.local()
+        self._undo: Callable[[], None] = lambda: None
+
+    def install(self) -> None:
+        """Mark what runs below ``logging.Handler.handle``, by which every record reaches its handler."""
+        previous = logging.Handler.handle
+        thread = self._thread
+
+        def handle(handler: logging.Handler, record: logging.LogRecord) -> Any:
+            thread.depth = getattr(thread, "depth", 0) + 1
+            try:
+                return previous(handler, record)
+            finally:
+                thread.depth -= 1
+
+        handle.__doc__ = previous.__doc__
+        logging.Handler.handle = handle  # type: ignore[assignment,method-assign]
+
+        def undo() -> None:
+            if logging.Handler.handle is handle:
+                logging.Handler.handle = previous  # type: ignore[method-assign]
+
+        self._undo = undo
+
+    def remove(self) -> None:
+        """Take the mark off, where nobody else put another on top."""
+        self._undo()
+
+    def is_set(self) -> bool:
+        """Tell whether this thread is in a logging handler now."""
+        return getattr(self._thread, "depth", 0) > 0
+
+
+class TeeStream:
+    """Stands where ``sys.stdout`` or ``sys.stderr`` stood: everything goes to the original, a copy to the collector.
+
+    Args:
+        original: the stream that stood there.
+        collector: gets the copy.
+        is_wanted: whether a write that is made now is copied.
+    """
+
+    def __init__(
+        self, original: TextIO, collector: LineCollector, is_wanted: Callable[[], bool] = lambda: True
+    ) -> None:
         self._original = original
         self._collector = collector
+        self._is_wanted = is_wanted
 
     def write(self, text: str) -> int:
         """Write to the original stream; the copy never fails the print."""
         written = self._original.write(text)
-        if isinstance(text, str):
+        if isinstance(text, str) and self._is_wanted():
             self._collector.feed(text)
         return written
 
@@ -111,34 +157,40 @@ class ConsoleTee:
         sink: gets ``(stream code, lines)``.
         stdout: whether stdout is captured.
         stderr: whether stderr is captured.
-        log: whether logging handlers are captured that hold the stream from before.
+        log: whether what logging handlers write to them is captured, also handlers that hold the stream from before.
     """
 
     def __init__(self, sink: Sink, *, stdout: bool = True, stderr: bool = True, log: bool = True) -> None:
         self._collectors = {"stdout": LineCollector("o", sink), "stderr": LineCollector("e", sink)}
-        self._wanted = [name for name, on in (("stdout", stdout), ("stderr", stderr)) if on]
+        self._wanted = {"stdout": stdout, "stderr": stderr}
         self._log = log
+        self._mark = LoggingMark()
         self._installed: dict[str, tuple[Any, TeeStream]] = {}
         self._handlers: list[tuple[logging.StreamHandler[Any], Any, TeeStream]] = []
 
     def install(self) -> None:
         """Put the tees in place; a stream that is None (no console) is left alone."""
-        for name in self._wanted:
+        for name, on in self._wanted.items():
             original = getattr(sys, name)
-            if original is None:
+            if original is None or not (on or self._log):
                 continue
-            tee = TeeStream(original, self._collectors[name])
+            tee = TeeStream(original, self._collectors[name], self._condition(on))
             self._installed[name] = (original, tee)
             setattr(sys, name, tee)
+        if any(on is not self._log for on in self._wanted.values()):
+            self._mark.install()
         if self._log:
             self._redirect_handlers()
 
+    def _condition(self, on: bool) -> Callable[[], bool]:
+        """Return what decides over a write: where logging and other writes are treated alike, nothing has to."""
+        if on is self._log:
+            return lambda: True
+        is_logging = self._mark.is_set
+        return is_logging if self._log else lambda: not is_logging()
+
     def _redirect_handlers(self) -> None:
         streams = {id(original): tee for original, tee in self._installed.values()}
-        for name in ("stdout", "stderr"):
-            original = getattr(sys, name)
-            if name not in self._installed and original is not None:
-                streams[id(original)] = TeeStream(original, self._collectors[name])
         for reference in list(logging._handlerList):  # type: ignore[attr-defined]
             handler = reference()
             if isinstance(handler, logging.StreamHandler) and id(handler.stream) in streams:
@@ -158,8 +210,10 @@ class ConsoleTee:
     def remove(self) -> None:
         """Put the original streams back, where nobody else replaced them since, and write out unfinished lines."""
         self._restore()
+        self._mark.remove()
         for collector in self._collectors.values():
             collector.flush_partial()
+            collector.rebind(lambda code, lines: None)  # a handler that was made meanwhile may hold the tee for ever
 
     def rebind(self, sink: Sink) -> None:
         """In a forked child: drop the parent's unfinished lines and send what comes to another sink."""

@@ -63,7 +63,8 @@ class EntrySection(Section):
             auto_resource_monitoring: report the machine's load. A dict sets ClearML's options
                 (``report_frequency_sec``, ``seconds_from_start``, ``report_global_mem_used``, ...); a class replaces the
                 monitor: it is called with the task and those options by name, then its ``start``.
-            auto_connect_streams: capture stdout, stderr and logging; a dict names single ones.
+            auto_connect_streams: capture stdout, stderr and logging; a dict names single ones, and those it
+                leaves out are not captured, whenever a logging handler is made.
             deferred_init: kept for ClearML's signature; starting takes milliseconds here.
 
         Returns:
