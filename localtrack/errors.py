@@ -74,10 +74,6 @@ class StoreFormatError(LocaltrackError, RuntimeError):
     """A store of a newer major format, or one that needs a feature that this version does not know."""
 
 
-class NotSupportedError(LocaltrackError, NotImplementedError):
-    """A part of ClearML that localtrack does not have; the message names what to do instead."""
-
-
 class ArtifactNotFoundError(LocaltrackError, KeyError):
     """The task has no artifact with that name."""
 
@@ -112,4 +108,4 @@ class MissingExtraError(LocaltrackError, ImportError):
 
 
 class UnsupportedError(LocaltrackError, NotImplementedError):
-    """Something that only a server could do; ``instead`` names the local way."""
+    """A part of ClearML that only a server could do, or that is not there yet; ``instead`` names the local way."""

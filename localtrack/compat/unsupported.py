@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from localtrack.errors import NotSupportedError
+from localtrack.errors import UnsupportedError
 
 PIPELINES = "run the steps as tasks of their own: Task.create and Task.enqueue, or one script that calls them in turn"
 DATASETS = "keep the data in a folder and record its path with Task.connect, or store it with Task.upload_artifact"
@@ -25,8 +25,10 @@ class _Refusing(type):
 
     _instead: str
 
-    def _refuse(cls, what: str) -> NotSupportedError:
-        return NotSupportedError(f"{what} is not supported by localtrack yet; instead, {cls._instead}", name=what)
+    def _refuse(cls, what: str) -> UnsupportedError:
+        return UnsupportedError(
+            f"{what} is not supported by localtrack yet; instead, {cls._instead}", instead=cls._instead
+        )
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         raise cls._refuse(f"clearml's {cls.__name__}")
@@ -45,6 +47,6 @@ def unsupported(name: str, instead: str) -> type:
         instead: what to do today, a clause without a full stop.
 
     Raises:
-        NotSupportedError: on use; names the class and what to do.
+        UnsupportedError: on use; names the class and what to do.
     """
     return _Refusing(name, (), {"_instead": instead, "__doc__": f"Not supported by localtrack yet: {instead}."})

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from localtrack.capture import clearml_package
-from localtrack.errors import NotSupportedError, UsageError
+from localtrack.errors import UnsupportedError, UsageError
 from localtrack.runtime.as_clearml import use_as_clearml
 from localtrack.services import parameters, reports, tasks
 from localtrack.services.context import StoreContext
@@ -190,7 +190,7 @@ class TestInCode:
             lambda: HyperParameterOptimizer.start,
         ):
             with pytest.raises(
-                NotSupportedError, match=r"clearml's \w+(\.\w+)? is not supported by localtrack yet; instead"
+                UnsupportedError, match=r"clearml's \w+(\.\w+)? is not supported by localtrack yet; instead"
             ):
                 use()
 
