@@ -14,10 +14,10 @@ from localtrack.compat.nested import (
     naive_nested_from_flat_dictionary,
     nested_from_flat_dictionary,
 )
-from localtrack.compat.task_parameters import TaskParameters, param, percent_param
 from localtrack.runtime.weight_callbacks import CallbackType, ModelInfo, WeightsFileHandler
 from localtrack.services import parameters, reports, tasks
 from localtrack.services.context import StoreContext, open_context
+from localtrack.task_parameters import TaskParameters, param, percent_param
 
 NESTED: dict[str, Any] = {"a": 1, "b": {"c": [1, 2], "d": {}, "e": {"f": None}}, 3: "x"}
 FLAT = {"a": 1, "b/c": [1, 2], "b/d": {}, "b/e/f": None, "3": "x"}

@@ -1,5 +1,5 @@
 """Declared parameters."""
 
-from localtrack.compat.task_parameters import TaskParameters, param, percent_param, range_validator
+from localtrack.task_parameters import TaskParameters, param, percent_param, range_validator
 
 __all__ = ["TaskParameters", "param", "percent_param", "range_validator"]
