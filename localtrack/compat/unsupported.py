@@ -7,6 +7,7 @@ Source: docs/how-to/switch-from-clearml.md, "What is not there".
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from localtrack.errors import UnsupportedError
@@ -16,6 +17,7 @@ DATASETS = "keep the data in a folder and record its path with Task.connect, or 
 SEARCHES = "clone the task with other parameters and enqueue the clones: Task.clone, Task.set_parameters, Task.enqueue"
 SCHEDULES = "let cron or a workflow tool call `localtrack clone` and `localtrack enqueue`"
 MODELS = "store models with Task.update_output_model and files with Task.upload_artifact"
+REPORTERS = "report from a callback of your own, with Task.current_task().get_logger()"
 SERVER = "there is no server: Task.get_tasks and Task.query_tasks read the store"
 CLOUD = "start `localtrack agent start` on the machines that are to run tasks"
 
@@ -50,3 +52,19 @@ def unsupported(name: str, instead: str) -> type:
         UnsupportedError: on use; names the class and what to do.
     """
     return _Refusing(name, (), {"_instead": instead, "__doc__": f"Not supported by localtrack yet: {instead}."})
+
+
+def unsupported_module(name: str, instead: str) -> Callable[[str], type]:
+    """Return the ``__getattr__`` of a module of which nothing is there: any name of a class or function can be imported.
+
+    Args:
+        name: the module's name.
+        instead: what to do today, a clause without a full stop.
+    """
+
+    def get(attribute: str) -> type:
+        if attribute.startswith("_") or (attribute.islower() and "_" not in attribute):  # perhaps a submodule
+            raise AttributeError(f"module {name!r}, which is localtrack here, has no attribute {attribute!r}")
+        return unsupported(attribute, instead)
+
+    return get

@@ -20,9 +20,14 @@ _HOMES = {
     "PipelineController": "clearml.automation.controller",
     "PipelineDecorator": "clearml.automation.controller",
     "browser_login": "clearml.backend_api",
-    "HyperDataset": "clearml.hyperdatasets",
-    "DataView": "clearml.hyperdatasets",
-}
+    **dict.fromkeys(
+        (
+            "HyperDataset", "HyperDatasetManagement", "HyperDatasetQuery", "DataView", "DataEntry", "DataEntryImage",
+            "DataSubEntry", "DataSubEntryImage",
+        ),
+        "clearml.hyperdatasets",
+    ),
+}  # fmt: skip
 _MODULES = (
     "automation", "backend_api", "backend_interface", "binding", "config", "datasets", "errors", "hyperdatasets", "logger",
     "model", "storage", "task", "task_parameters", "utilities", "version",

@@ -1,8 +1,5 @@
-"""Pipelines: not there yet."""
+"""Automation: not there yet."""
 
-from localtrack.compat.unsupported import PIPELINES, unsupported
+from localtrack.compat.unsupported import PIPELINES, unsupported_module
 
-PipelineController = unsupported("PipelineController", PIPELINES)
-PipelineDecorator = unsupported("PipelineDecorator", PIPELINES)
-
-__all__ = ["PipelineController", "PipelineDecorator"]
+__getattr__ = unsupported_module(__name__, PIPELINES)

@@ -1,11 +1,5 @@
-"""Hyper-parameter search: not there yet."""
+"""Automation: not there yet."""
 
-from localtrack.compat.unsupported import SEARCHES, unsupported
+from localtrack.compat.unsupported import SEARCHES, unsupported_module
 
-HyperParameterOptimizer = unsupported("HyperParameterOptimizer", SEARCHES)
-Objective = unsupported("Objective", SEARCHES)
-SearchStrategy = unsupported("SearchStrategy", SEARCHES)
-GridSearch = unsupported("GridSearch", SEARCHES)
-RandomSearch = unsupported("RandomSearch", SEARCHES)
-
-__all__ = ["GridSearch", "HyperParameterOptimizer", "Objective", "RandomSearch", "SearchStrategy"]
+__getattr__ = unsupported_module(__name__, SEARCHES)

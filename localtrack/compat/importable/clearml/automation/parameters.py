@@ -1,17 +1,5 @@
-"""Ranges of parameters: not there yet."""
+"""Automation: not there yet."""
 
-from localtrack.compat.unsupported import SEARCHES, unsupported
+from localtrack.compat.unsupported import SEARCHES, unsupported_module
 
-UniformParameterRange = unsupported("UniformParameterRange", SEARCHES)
-UniformIntegerParameterRange = unsupported("UniformIntegerParameterRange", SEARCHES)
-LogUniformParameterRange = unsupported("LogUniformParameterRange", SEARCHES)
-DiscreteParameterRange = unsupported("DiscreteParameterRange", SEARCHES)
-ParameterSet = unsupported("ParameterSet", SEARCHES)
-
-__all__ = [
-    "DiscreteParameterRange",
-    "LogUniformParameterRange",
-    "ParameterSet",
-    "UniformIntegerParameterRange",
-    "UniformParameterRange",
-]
+__getattr__ = unsupported_module(__name__, SEARCHES)

@@ -1,7 +1,5 @@
-"""Schedules: not there yet."""
+"""Automation: not there yet."""
 
-from localtrack.compat.unsupported import SCHEDULES, unsupported
+from localtrack.compat.unsupported import SCHEDULES, unsupported_module
 
-TaskScheduler = unsupported("TaskScheduler", SCHEDULES)
-
-__all__ = ["TaskScheduler"]
+__getattr__ = unsupported_module(__name__, SCHEDULES)

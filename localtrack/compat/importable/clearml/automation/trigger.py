@@ -1,7 +1,5 @@
-"""Triggers: not there yet."""
+"""Automation: not there yet."""
 
-from localtrack.compat.unsupported import SCHEDULES, unsupported
+from localtrack.compat.unsupported import SCHEDULES, unsupported_module
 
-TriggerScheduler = unsupported("TriggerScheduler", SCHEDULES)
-
-__all__ = ["TriggerScheduler"]
+__getattr__ = unsupported_module(__name__, SCHEDULES)

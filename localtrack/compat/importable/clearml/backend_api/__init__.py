@@ -1,8 +1,5 @@
 """The server: there is none."""
 
-from localtrack.compat.unsupported import SERVER, unsupported
+from localtrack.compat.unsupported import SERVER, unsupported_module
 
-browser_login = unsupported("browser_login", SERVER)
-Session = unsupported("Session", SERVER)
-
-__all__ = ["Session", "browser_login"]
+__getattr__ = unsupported_module(__name__, SERVER)

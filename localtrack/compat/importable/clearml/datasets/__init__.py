@@ -1,7 +1,5 @@
 """Datasets: not there yet."""
 
-from localtrack.compat.unsupported import DATASETS, unsupported
+from localtrack.compat.unsupported import DATASETS, unsupported_module
 
-Dataset = unsupported("Dataset", DATASETS)
-
-__all__ = ["Dataset"]
+__getattr__ = unsupported_module(__name__, DATASETS)

@@ -1,8 +1,5 @@
 """Hyper-datasets: a product of the server."""
 
-from localtrack.compat.unsupported import DATASETS, unsupported
+from localtrack.compat.unsupported import DATASETS, unsupported_module
 
-HyperDataset = unsupported("HyperDataset", DATASETS)
-DataView = unsupported("DataView", DATASETS)
-
-__all__ = ["DataView", "HyperDataset"]
+__getattr__ = unsupported_module(__name__, DATASETS)

@@ -1,7 +1,5 @@
 """Search with hpbandster: not there yet."""
 
-from localtrack.compat.unsupported import SEARCHES, unsupported
+from localtrack.compat.unsupported import SEARCHES, unsupported_module
 
-OptimizerBOHB = unsupported("OptimizerBOHB", SEARCHES)
-
-__all__ = ["OptimizerBOHB"]
+__getattr__ = unsupported_module(__name__, SEARCHES)

@@ -1,7 +1,5 @@
 """Search with optuna: not there yet."""
 
-from localtrack.compat.unsupported import SEARCHES, unsupported
+from localtrack.compat.unsupported import SEARCHES, unsupported_module
 
-OptimizerOptuna = unsupported("OptimizerOptuna", SEARCHES)
-
-__all__ = ["OptimizerOptuna"]
+__getattr__ = unsupported_module(__name__, SEARCHES)

@@ -1,7 +1,5 @@
 """The server: there is none."""
 
-from localtrack.compat.unsupported import SERVER, unsupported
+from localtrack.compat.unsupported import SERVER, unsupported_module
 
-Session = unsupported("Session", SERVER)
-
-__all__ = ["Session"]
+__getattr__ = unsupported_module(__name__, SERVER)

@@ -1,7 +1,5 @@
 """The server: there is none."""
 
-from localtrack.compat.unsupported import SERVER, unsupported
+from localtrack.compat.unsupported import SERVER, unsupported_module
 
-APIClient = unsupported("APIClient", SERVER)
-
-__all__ = ["APIClient"]
+__getattr__ = unsupported_module(__name__, SERVER)

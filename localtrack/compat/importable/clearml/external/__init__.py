@@ -1,0 +1,1 @@
+"""Reporters for other libraries: not there yet."""
