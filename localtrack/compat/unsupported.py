@@ -17,7 +17,9 @@ DATASETS = "keep the data in a folder and record its path with Task.connect, or 
 SEARCHES = "clone the task with other parameters and enqueue the clones: Task.clone, Task.set_parameters, Task.enqueue"
 SCHEDULES = "let cron or a workflow tool call `localtrack clone` and `localtrack enqueue`"
 MODELS = "store models with Task.update_output_model and files with Task.upload_artifact"
+FILES = "StorageManager copies and lists files by URL"
 REPORTERS = "report from a callback of your own, with Task.current_task().get_logger()"
+SETTINGS = "localtrack has settings of its own: docs/reference/configuration.md"
 SERVER = "there is no server: Task.get_tasks and Task.query_tasks read the store"
 CLOUD = "start `localtrack agent start` on the machines that are to run tasks"
 
@@ -55,7 +57,7 @@ def unsupported(name: str, instead: str) -> type:
 
 
 def unsupported_module(name: str, instead: str) -> Callable[[str], type]:
-    """Return the ``__getattr__`` of a module of which nothing is there: any name of a class or function can be imported.
+    """Return the ``__getattr__`` of a module of which nothing is there: any public name can be imported.
 
     Args:
         name: the module's name.
@@ -63,7 +65,7 @@ def unsupported_module(name: str, instead: str) -> Callable[[str], type]:
     """
 
     def get(attribute: str) -> type:
-        if attribute.startswith("_") or (attribute.islower() and "_" not in attribute):  # perhaps a submodule
+        if attribute.startswith("_"):
             raise AttributeError(f"module {name!r}, which is localtrack here, has no attribute {attribute!r}")
         return unsupported(attribute, instead)
 
