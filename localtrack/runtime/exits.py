@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import gc
 import opcode
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -222,56 +221,6 @@ def main_frame() -> FrameType | None:
             found = frame
         frame = frame.f_back
     return found
-
-
-class SignalWatch:
-    """Lets SIGTERM and SIGHUP end the process as they would, after the task was told.
-
-    Only a signal with the system's default action is watched; a handler of the user's is left alone.
-
-    Args:
-        on_signal: told the signal's name, in the main thread; must be bounded in time; False puts the death off.
-    """
-
-    WATCHED = ("SIGTERM", "SIGHUP")
-
-    def __init__(self, on_signal: Callable[[str], bool], pid: int) -> None:
-        self._on_signal = on_signal
-        self._pid = pid
-        self._installed: list[int] = []
-
-    def install(self) -> None:
-        """Install the handlers, where this is the main thread."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for name in self.WATCHED:
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, self._handle)
-                self._installed.append(number)
-
-    def remove(self) -> None:
-        """Give the signals back, where nobody else took them since."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number in self._installed:
-            if signal.getsignal(number) == self._handle:
-                signal.signal(number, signal.SIG_DFL)
-        self._installed = []
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        import os
-
-        signal.signal(number, signal.SIG_DFL)
-        is_due = True
-        try:
-            if os.getpid() == self._pid:
-                is_due = self._on_signal(signal.Signals(number).name)
-        finally:
-            if is_due:
-                os.kill(os.getpid(), number)
-            else:
-                signal.signal(number, self._handle)
 
 
 def _restore(owner: Any, name: str, mine: Any, previous: Any) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -21,8 +22,9 @@ from localtrack.records.status import Status
 from localtrack.records.task import Json, TaskRecord
 from localtrack.runtime.aborting import AbortCallback
 from localtrack.runtime.edits import PatientEdits
-from localtrack.runtime.exits import ExitWatch, Outcome, SignalWatch, main_frame
+from localtrack.runtime.exits import ExitWatch, Outcome, main_frame
 from localtrack.runtime.monitor import MonitorOptions, ResourceMonitor
+from localtrack.runtime.signals import SignalWatch
 from localtrack.runtime.tee import ConsoleTee
 from localtrack.runtime.writer import TaskWriter, merge_summaries
 from localtrack.services import lifecycle, reports, tasks
@@ -131,8 +133,9 @@ class Session:
         self._install_tee()
         self._exits = ExitWatch(main_frame())
         self._exits.install()
-        self._signals = SignalWatch(self._end_by_signal, self.pid)
+        self._signals = SignalWatch(self._end_by_signal, self.pid, self._note_signal)
         self._signals.install()
+        self.writer.on_tick.append(self._signals.look)
         atexit.register(self._at_exit)
         self.writer.on_request = self._on_request
         if self.options.arguments:
@@ -316,18 +319,23 @@ class Session:
 
     def _end_by_signal(self, name: str) -> bool:
         """End the run before the process dies; False when the abort callback comes first, and the signal again."""
-        import signal
-
         if name == "SIGTERM" and self.abort.begin(self._terminate):
             return False
-
-        number = int(getattr(signal, name))
-        message = self._final.pop("stop_message", "") or f"stopped by {name}"
-        outcome = Outcome("stopped", 128 + number, name, message, "stopped", name)
+        outcome = self._stopped_by(name)
         helper = threading.Thread(target=lambda: self.close(outcome, exiting=True), daemon=True)
         helper.start()
         helper.join(self.ctx.settings.exit_wait_s + 5.0)
         return True
+
+    def _note_signal(self, name: str) -> None:
+        """Record the end that a signal brings while the main thread can't: it may not live to hear of it."""
+        if not self.closed:
+            self.edits.retry()
+            self._commit_end(self._stopped_by(name))
+
+    def _stopped_by(self, name: str) -> Outcome:
+        message = self._final.get("stop_message", "") or f"stopped by {name}"
+        return Outcome("stopped", 128 + int(getattr(signal, name)), name, message, "stopped", name)
 
     def _on_request(self, request: Mapping[str, Any]) -> None:
         if request.get("kind") != "stop":
@@ -339,8 +347,6 @@ class Session:
             self._terminate()
 
     def _terminate(self) -> None:
-        import signal
-
         os.kill(self.pid, signal.SIGTERM)
 
     def _check_claim(self) -> None:
@@ -349,8 +355,6 @@ class Session:
             check_claim(open_record(self.ctx, self.task_id)[1], str(self.writer.identity["claim"]))
         except LostClaimError as error:
             self.writer.say_once("claim", str(error))
-            import signal
-
             os.kill(self.pid, signal.SIGTERM)
         except (LocaltrackError, OSError):
             return  # the next beat looks again
@@ -358,6 +362,8 @@ class Session:
     def abandon(self) -> None:
         """In a forked child: let go of everything that is the parent's, without touching its files."""
         self.closed = True
+        if self._signals is not None:
+            self._signals.abandon()
         self.writer.forget()
         if self._tee is not None:
             self._tee.rebind(_write_to_current)
