@@ -9,6 +9,8 @@ import ast
 import json
 from collections.abc import Iterator, Mapping
 from enum import Enum
+from numbers import Number
+from pathlib import PurePath
 from typing import Any
 
 from localtrack.errors import InvalidValueError
@@ -118,7 +120,22 @@ def cast_like(stored: Any, default: Any) -> Any:
         if isinstance(default, dict):
             return dict(value)
         return type(default)(value) if isinstance(value, (list, tuple)) else type(default)([value])
+    if isinstance(default, (Number, PurePath)):
+        return type(default)(stored)  # type: ignore[call-arg]
+    if isinstance(stored, str):
+        return _keep_object(stored, default)
     return stored
+
+
+def _keep_object(text: str, default: Any) -> Any:
+    """Return an object that is stored as its text only; the text alone can't make another one.
+
+    Raises:
+        ValueError: the text was changed.
+    """
+    if str(default) != text:
+        raise ValueError(f"no {type(default).__name__} can be made of {text!r}")
+    return default
 
 
 def _to_number(value: float | str) -> int | float:

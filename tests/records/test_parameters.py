@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import PurePosixPath
 from typing import Any
 
+import numpy
 import pytest
 
 from localtrack.errors import InvalidValueError
@@ -88,6 +90,29 @@ def test_overrides_that_do_not_fit(stored: Any, default: Any) -> None:
     """What can't become the type raises."""
     with pytest.raises((ValueError, KeyError)):
         cast_like(stored, default)
+
+
+class Schedule:
+    """An object of the user's that is no parameter type."""
+
+    def __str__(self) -> str:
+        return "Schedule(warmup=3)"
+
+
+def test_objects_stored_as_text_are_never_replaced_by_it() -> None:
+    """The code's own object is used; text that was changed is refused, since no object can be made of it."""
+    code = Schedule()
+    assert cast_like(value_of(entry(code)), code) is code
+    with pytest.raises(ValueError, match="no Schedule can be made"):
+        cast_like("Schedule(warmup=4)", code)
+
+
+def test_numbers_and_paths_of_other_types() -> None:
+    """NumPy's numbers and paths come back in their type."""
+    for stored, default in (("5", numpy.int64(3)), (5, numpy.float32(3))):
+        result = cast_like(stored, default)
+        assert (type(result), result) == (type(default), 5)
+    assert cast_like("/b", PurePosixPath("/a")) == PurePosixPath("/b")
 
 
 def test_typed_overrides() -> None:
