@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ def connect_object(task: ParametersSection, value: Any, name: str | None, ignore
         return _connect_mapping(task, value, section, ignore_overrides)
     if isinstance(value, type):
         return _connect_attributes(task, value, _class_values(value), section, ignore_overrides)
-    if hasattr(value, "__dict__"):
+    if hasattr(value, "__dict__") or is_dataclass(value):
         return _connect_attributes(task, value, _instance_values(value), section, ignore_overrides)
     raise InvalidValueError(
         f"connect takes a dict, an ArgumentParser, an object or a class, not a {type(value).__qualname__}"
@@ -65,6 +66,10 @@ class ConnectedDict(dict[Any, Any]):
             super().__setitem__(key, self._wrap(key, value))
         self._record({f"{self._prefix}{path}": leaf for path, leaf in leaves(values)})
 
+    def __ior__(self, other: Any) -> ConnectedDict:  # type: ignore[misc]
+        self.update(other)
+        return self
+
     def setdefault(self, key: Any, default: Any = None) -> Any:
         """Set a value that is not there yet, recorded as well."""
         if key not in self:
@@ -94,12 +99,37 @@ def _connect_attributes(
     task: ParametersSection, target: Any, values: Mapping[str, Any], section: str, ignore: bool
 ) -> Any:
     stored = _stored(task, section, ignore)
+    values = {name: _expanded(value) for name, value in values.items()}
     if stored is not None:
         values = _overridden(values, stored, section)
         for name, value in values.items():
-            setattr(target, name, value)
+            _assign(target, name, value)
     _record(task, section, dict(leaves(values)), ignore)
     return target
+
+
+def _expanded(value: Any) -> Any:
+    """Return a dataclass inside an object as the dict of its fields; anything else as it is."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _expanded(getattr(value, f.name)) for f in fields(value)}
+    return value
+
+
+def _assign(target: Any, name: str, value: Any) -> None:
+    """Set an attribute, into a dataclass that stands there, and of one that is frozen too."""
+    present = getattr(target, name, None)
+    if isinstance(value, dict) and is_dataclass(present) and not isinstance(present, type):
+        for inner, item in value.items():
+            _assign(present, inner, item)
+    elif isinstance(target, type):
+        setattr(target, name, value)
+    elif is_dataclass(target):
+        object.__setattr__(target, name, value)
+    else:
+        try:
+            setattr(target, name, value)
+        except AttributeError:
+            _say(f"{type(target).__qualname__}.{name} can't be set: the code's value is kept")
 
 
 def _connect_parser(task: ParametersSection, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -167,6 +197,9 @@ def _class_values(kind: type) -> dict[str, Any]:
 
 
 def _instance_values(value: Any) -> dict[str, Any]:
+    if is_dataclass(value):
+        own = {f.name: getattr(value, f.name) for f in fields(value)}
+        return _plain({**own, **getattr(value, "__dict__", {})}.items())
     return {**_class_values(type(value)), **_plain(vars(value).items())}
 
 
@@ -190,11 +223,11 @@ def connect_configuration(
     text = task.get_configuration_object(name) if remote else None
     if isinstance(configuration, (Mapping, list)):
         if text is not None:
-            return parameters.parse_configuration(text)
+            return _configured(configuration, text, name)
         if remote:
             _say(f"the task has no configuration object {name!r}: the code's own is used and stored")
         task.set_configuration_object(name, config_dict=configuration, description=description)
-        return configuration
+        return _watched(task, configuration, name, description) if isinstance(configuration, Mapping) else configuration
     if not isinstance(configuration, (str, os.PathLike)):
         raise InvalidValueError(
             f"connect_configuration takes a dict, a list or a path, not a {type(configuration).__qualname__}"
@@ -218,3 +251,33 @@ def connect_configuration(
 
 def _say(text: str) -> None:
     sys.stderr.write(f"localtrack: {text}\n")
+
+
+def _configured(configuration: Any, text: str, name: str) -> Any:
+    """Return the stored configuration, in the very object that the script gave, where it can be changed."""
+    stored = parameters.parse_configuration(text)
+    kind = Mapping if isinstance(configuration, Mapping) else list
+    if not isinstance(stored, kind):
+        _say(
+            f"configuration object {name!r} does not read as a {'dict' if kind is Mapping else 'list'}: the code's is kept"
+        )
+        return configuration
+    if isinstance(configuration, dict):
+        configuration.clear()
+        configuration.update(stored)
+        return configuration
+    if isinstance(configuration, list):
+        configuration[:] = stored
+        return configuration
+    return stored
+
+
+def _watched(task: ParametersSection, configuration: Mapping[str, Any], name: str, description: str) -> ConnectedDict:
+    """Return a configuration whose later changes are stored as well."""
+
+    def store(changed: dict[str, Any]) -> None:
+        if task._owned:
+            task.set_configuration_object(name, config_dict=watched, description=description)
+
+    watched = ConnectedDict(configuration, store)
+    return watched

@@ -17,6 +17,7 @@ from localtrack.errors import InvalidValueError
 from localtrack.records.values import UnstorableValueError, decode, encode, type_name
 
 DEFAULT_SECTION = "General"
+ENVIRONMENT_SECTION = "Environment"
 Entry = dict[str, Any]
 
 
@@ -105,6 +106,8 @@ def cast_like(stored: Any, default: Any) -> Any:
     """
     if stored is None or default is None or type(stored) is type(default):
         return stored
+    if stored == "" and not isinstance(default, (str, bool)):
+        return None
     if isinstance(default, Enum):
         return type(default)[str(stored)]
     if isinstance(default, bool):

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from localtrack.records.parameters import entry
+from localtrack.records.parameters import ENVIRONMENT_SECTION, entry
 from localtrack.records.task import Json, TaskRecord
 from localtrack.runtime.code_choices import CHOICES
 from localtrack.services import code, parameters
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 Commit = Callable[[Callable[[TaskRecord], TaskRecord], str], object]
 
-ENVIRONMENT_SECTION = "Environment"
 START_AFTER_S = 0.5
 
 

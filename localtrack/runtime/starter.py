@@ -17,7 +17,7 @@ from typing import Any
 from localtrack.capture.clearml_package import is_answered
 from localtrack.errors import InvalidValueError, LocaltrackError, UsageError
 from localtrack.records.ids import normal_project
-from localtrack.records.parameters import Entry, entry, parse_text
+from localtrack.records.parameters import ENVIRONMENT_SECTION, Entry, entry, parse_text, value_of
 from localtrack.records.status import Status, TaskTypes, parse_type
 from localtrack.records.task import STORE_URI, Json, TaskRecord
 from localtrack.runtime import current, seeds
@@ -36,6 +36,7 @@ from localtrack.services import lifecycle, reuse, tasks
 from localtrack.services.context import StoreContext, current_user, open_context
 from localtrack.store.documents import now
 
+_ENVIRONMENT_NAME = re.compile(r"(?!LOCALTRACK_)[^=\0]+")
 STREAMS = ("stdout", "stderr", "logging")
 
 
@@ -148,8 +149,20 @@ def _is_worker() -> bool:
 def _adopt(ctx: StoreContext, task_id: str, request: InitRequest, frame: FrameType) -> Started:
     """Run the task that the agent claimed: names, tags and reuse of the call are ignored."""
     folder, record = open_record(ctx, task_id)
+    os.environ.update(_environment(record))
     session = _run(ctx, folder, record, request, frame, remote=True)
     return Started(session, _offset(session.record_at_start, request))
+
+
+def _environment(record: TaskRecord) -> dict[str, str]:
+    """Return the recorded environment variables, which an agent's run gets as they were; never localtrack's own."""
+    prefix = f"{ENVIRONMENT_SECTION}/"
+    stored = {key[len(prefix) :]: value_of(item) for key, item in record.parameters.items() if key.startswith(prefix)}
+    return {
+        name: value
+        for name, value in stored.items()
+        if isinstance(value, str) and _ENVIRONMENT_NAME.fullmatch(name) and "\0" not in value
+    }
 
 
 def _offset(record: TaskRecord, request: InitRequest) -> int:

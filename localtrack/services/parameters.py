@@ -136,11 +136,23 @@ def dump_configuration(value: Any) -> str:
 
 
 def parse_configuration(text: str) -> Any:
-    """Return the value of a configuration object's text: JSON, else the text itself."""
+    """Return the value of a configuration object's text: JSON, YAML where that can be read, else the text itself."""
     try:
         return decode(json.loads(text))
     except ValueError:
+        return _parse_yaml(text)
+
+
+def _parse_yaml(text: str) -> Any:
+    try:
+        import yaml
+    except ImportError:
         return text
+    try:
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
+    return found if isinstance(found, (dict, list)) else text
 
 
 def with_configuration(

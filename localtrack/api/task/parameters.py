@@ -80,9 +80,9 @@ class ParametersSection(Section):
         self._edit(lambda record: replace(record, parameters=entries), "parameters replaced")
 
     def set_parameters_as_dict(self, dictionary: Mapping[str, Mapping[str, Any]]) -> None:
-        """Replace all parameters by ``{section: {name: value}}``."""
+        """Add or change parameters given as ``{section: {name: value}}``; the others stay, as with ClearML."""
         entries = parameters.sections_of(dictionary)
-        self._edit(lambda record: replace(record, parameters=entries), "parameters replaced")
+        self._edit(lambda record: parameters.merged(record, entries), "parameters")
 
     def update_parameters(self, *args: Mapping[str, Any], **kwargs: Any) -> None:
         """Add or change parameters; the others stay."""
@@ -122,10 +122,10 @@ class ParametersSection(Section):
         """Store a configuration object: a text, or a dict or list.
 
         Raises:
-            InvalidValueError: neither a text nor a dict.
+            InvalidValueError: neither a text nor a dict, or both.
         """
-        if config_text is None and config_dict is None:
-            raise InvalidValueError(f"configuration object {name!r}: give config_text or config_dict")
+        if (config_text is None) == (config_dict is None):
+            raise InvalidValueError(f"configuration object {name!r}: give config_text or config_dict, one of them")
         text = config_text if config_text is not None else parameters.dump_configuration(config_dict)
         kind = config_type or ("dictionary" if config_text is None else "text")
         change = parameters.with_configuration(self._ctx, self._where(), name, text, kind, description or "")
