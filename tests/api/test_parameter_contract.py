@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from localtrack import Task
-from localtrack.compat.task_parameters import TaskParameters, param, percent_param
 from localtrack.errors import InvalidValueError
 from localtrack.services import parameters as service
 from localtrack.services import tasks
+from localtrack.task_parameters import TaskParameters, param, percent_param
 
 
 class Colour(Enum):

@@ -138,7 +138,7 @@ def render() -> str:
     for owner in owners:
         lines += ["", f"## {owner}", "", "| ClearML's name | status | here |", "|---|---|---|"]
         for name in (n for n in NAMES if n.owner == owner):
-            lines.append(f"| `{_shown(name)}` | {name.status} | {name.note or _first_line(name)} |")
+            lines.append(f"| `{_shown(name)}` | {name.status} | {name.note} |")
         extras = surface.extras().get(owner, {})
         if extras:
             lines += ["", f"Names that only localtrack's {owner} has:", ""]
@@ -148,14 +148,6 @@ def render() -> str:
 
 def _shown(name: Name) -> str:
     return f"{name.name}({', '.join(name.parameters)})" if "method" in name.kind else name.name
-
-
-def _first_line(name: Name) -> str:
-    kind = surface.our_class(name.owner)
-    found = None if kind is None else surface.member(kind, name.name)
-    if found is None or (name.kind == "attribute" and not isinstance(found, type)):
-        return ""
-    return (inspect.getdoc(found) or "").split("\n")[0].replace("|", "\\|")
 
 
 def test_page_is_fresh() -> None:
