@@ -35,6 +35,7 @@ from localtrack.store.writers import taken_over
 
 if TYPE_CHECKING:
     from localtrack.runtime.arguments import ArgumentFeed
+    from localtrack.runtime.bindings import Bindings
     from localtrack.runtime.captures import Captures
 
 PARENT_VARIABLE = "LOCALTRACK_PARENT"
@@ -51,12 +52,14 @@ class SessionOptions:
         streams: which of ``stdout``, ``stderr``, ``logging`` are captured.
         monitor: how the machine's load is reported; None when it is not.
         remote: an agent runs this task: stored inputs go into the script instead of out of it.
+        frameworks: which frameworks are watched, as ``auto_connect_frameworks`` says it.
     """
 
     arguments: bool | Mapping[str, bool] = True
     streams: Mapping[str, bool] = field(default_factory=lambda: {"stdout": True, "stderr": True, "logging": True})
     monitor: MonitorOptions | None = None
     remote: bool = False
+    frameworks: bool | Mapping[str, Any] = False
 
     def wants_argument(self, name: str) -> bool:
         """Tell whether an argument is recorded and overridden."""
@@ -94,6 +97,8 @@ class Session:
         self.function_tasks: set[str] = set()
         self.on_close: list[Callable[[], None]] = []
         self.argument_feed: ArgumentFeed | None = None
+        self.iteration_offset = 0
+        self.bindings: Bindings | None = None
         self.monitor: ResourceMonitor | None = None
         self.captures: Captures | None = None
         self._capture: threading.Thread | None = None
@@ -127,6 +132,7 @@ class Session:
         self.ctx.writer = self.writer.id
         if self.role == CHILD:
             self._install_tee()
+            self._bind_frameworks()
             self._start_child()
             return
         os.environ[PARENT_VARIABLE] = f"{self.pid}:{self.task_id}:{self.ctx.store.root}"
@@ -143,6 +149,7 @@ class Session:
 
             self.argument_feed = ArgumentFeed(self)
             self.argument_feed.install(frame)
+        self._bind_frameworks()
         if self.options.monitor is not None:
             self.monitor = ResourceMonitor(self.writer, self.options.monitor)
             self.writer.on_tick.append(self.monitor.tick)
@@ -173,6 +180,14 @@ class Session:
             # children of multiprocessing leave by os._exit: atexit never runs there, these finalizers do
             finalize.Finalize(None, self._at_exit, exitpriority=0)
 
+    def _bind_frameworks(self) -> None:
+        if self.options.frameworks or self.options.arguments:
+            from localtrack.runtime.bindings import Bindings
+
+            self.bindings = Bindings(self)
+            self._guarded(self.bindings.install)
+            self.writer.on_tick.append(self.bindings.tick)
+
     def _start_captures(self) -> None:
         from localtrack.runtime.captures import Captures
 
@@ -196,6 +211,8 @@ class Session:
             outcome: how it ended; completed when the script closes the task itself.
             exiting: the process ends, so that hooks need not be taken off one by one.
         """
+        if self.bindings is not None and not self.closed and os.getpid() == self.pid:
+            self._guarded(self.bindings.finish)
         with self._lock:
             if self.closed or os.getpid() != self.pid:
                 return
@@ -205,6 +222,8 @@ class Session:
         self._wait_for_captures()
         for action in self.on_close:
             self._guarded(action)
+        if self.bindings is not None:
+            self._guarded(self.bindings.remove)
         if self.argument_feed is not None:
             self._guarded(self.argument_feed.remove)
         if self._tee is not None:
@@ -273,7 +292,7 @@ class Session:
             self.ctx.store.update(self.writer.folder, intent, by, f"end: {outcome.status}")
 
     def _guarded(self, action: Callable[[], object]) -> None:
-        """Run one step of the end; what fails is said, and the others run all the same."""
+        """Run a step that must not fail the script; what fails is said, and the others run all the same."""
         try:
             action()
         except Exception as error:  # the border to the user's exit: it must stay what it is
@@ -365,6 +384,8 @@ class Session:
         if self._signals is not None:
             self._signals.abandon()
         self.writer.forget()
+        if self.bindings is not None:
+            self.bindings.renew_lock()
         if self._tee is not None:
             self._tee.rebind(_write_to_current)
         atexit.unregister(self._at_exit)

@@ -87,7 +87,7 @@ def start(request: InitRequest, frame: FrameType) -> Started:
     if running is not None:
         _check_same(running, request, kind)
         return Started(running, is_new=False)
-    attached = attach_to_parent(request.streams)
+    attached = attach_to_parent(request.streams, request.frameworks)
     if attached is not None:
         return Started(attached, is_new=False)
     ctx = open_context()
@@ -117,7 +117,9 @@ def _check_same(running: Session, request: InitRequest, kind: str) -> None:
         )
 
 
-def attach_to_parent(streams: Mapping[str, bool] | None = None) -> Session | None:
+def attach_to_parent(
+    streams: Mapping[str, bool] | None = None, frameworks: bool | Mapping[str, Any] = False
+) -> Session | None:
     """In a child process of a run: return a session of its own for the same task; else None."""
     parent = parent_of()
     if parent is None:
@@ -133,7 +135,7 @@ def attach_to_parent(streams: Mapping[str, bool] | None = None) -> Session | Non
     if streams is None:
         # what a subprocess prints may come back through its parent's pipe, what a worker prints never does
         streams = stream_choice(_is_worker())
-    options = SessionOptions(arguments=False, streams=streams, remote=bool(agent_task()))
+    options = SessionOptions(arguments=False, streams=streams, remote=bool(agent_task()), frameworks=frameworks)
     session = Session(ctx, record, folder, CHILD, options)
     session.start(None)
     current.put(session)
@@ -305,7 +307,7 @@ def _options(request: InitRequest, *, remote: bool) -> SessionOptions:
         check_monitor_class(request.monitor)
     elif request.monitor:
         monitor = monitor_options(request.monitor if isinstance(request.monitor, Mapping) else {})
-    return SessionOptions(request.arguments, request.streams, monitor, remote)
+    return SessionOptions(request.arguments, request.streams, monitor, remote, request.frameworks)
 
 
 def _with_asked(record: TaskRecord, request: InitRequest) -> TaskRecord:

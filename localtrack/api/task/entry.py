@@ -59,7 +59,9 @@ class EntrySection(Section):
             output_uri: where models go, kept with the task: a URL or a path; True for the store itself; False for
                 nowhere. None leaves a task that is taken up again as it is.
             auto_connect_arg_parser: record parsed arguments; a dict names single ones, ``*`` the rest.
-            auto_connect_frameworks: kept for ClearML's signature; no framework is watched yet.
+            auto_connect_frameworks: record what frameworks show, log and save. A dict switches single ones by name
+                (``matplotlib``, ``tensorboard``, ...; all others stay on), or gives one its options:
+                ``{"tensorboard": {"report_hparams": False}}``, ``{"pytorch": ["*.pt"]}`` for the files to record.
             auto_resource_monitoring: report the machine's load. A dict sets ClearML's options
                 (``report_frequency_sec``, ``seconds_from_start``, ``report_global_mem_used``, ...); a class replaces the
                 monitor: it is called with the task and those options by name, then its ``start``.
@@ -90,7 +92,8 @@ class EntrySection(Section):
         )
         started = starter.start(request, sys._getframe(1))
         task = cls._of_session(started.session)
-        task._iteration_offset = started.iteration_offset
+        if started.is_new:
+            task.set_initial_iteration(started.iteration_offset)
         if started.is_new and isinstance(auto_resource_monitoring, type):
             monitor.start_own_monitor(auto_resource_monitoring, started.session, task)
         return task
@@ -110,6 +113,7 @@ class EntrySection(Section):
             return known
         task = Task()
         task._bind(session.ctx, session.task_id, session.folder, session)
+        task._iteration_offset = session.iteration_offset
         session.facade = task
         return task
 

@@ -124,6 +124,8 @@ class ReportsSection(Section):
             The number.
         """
         self._iteration_offset = int(offset)
+        if self._session is not None:
+            self._session.iteration_offset = self._iteration_offset
         return self._iteration_offset
 
     def get_initial_iteration(self) -> int:

@@ -1,0 +1,165 @@
+"""Matplotlib: figures that are shown or saved become plots of the task, shown images become samples.
+
+Figures of pandas, seaborn and others that draw with matplotlib come along. A figure that was reported by hand is not
+reported again, nor is one that looks as it did when it was reported.
+
+Source: matplotlib's pyplot; ClearML's matplotlib binding, measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import sys
+import weakref
+from typing import Any
+
+from localtrack.bindings import BindingContext, Undo, argument
+from localtrack.runtime.reporting import SessionReports
+
+FRAMEWORK = "matplotlib"
+MODULES = ("matplotlib.figure", "matplotlib.pyplot", "matplotlib.pylab", "matplotlib_inline.backend_inline")
+WITHOUT_WINDOWS = frozenset({"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"})
+UNTITLED_LIMIT = 100
+BY_HAND = "_localtrack_by_hand"
+
+
+class _Seen:
+    """What is known of one figure."""
+
+    def __init__(self) -> None:
+        self.digest = b""
+        self.shows_image = False
+        self.is_over = False
+
+
+_seen: weakref.WeakKeyDictionary[Any, _Seen] = weakref.WeakKeyDictionary()
+_names: weakref.WeakKeyDictionary[Any, _Names] = weakref.WeakKeyDictionary()
+
+
+class _Names:
+    """The titles of one run's figures."""
+
+    def __init__(self) -> None:
+        self._untitled = {True: 0, False: 0}
+        self._repeats: dict[str, tuple[int, int]] = {}
+
+    def next(self, text: str, iteration: int, *, as_sample: bool) -> str:
+        """Return the title for a figure that says ``text``: numbered when it says nothing, or the same again."""
+        if not text:
+            number = self._untitled[as_sample]
+            self._untitled[as_sample] = number + 1
+            return f"untitled {number % UNTITLED_LIMIT:02d}"
+        last, count = self._repeats.get(text, (iteration, -1))
+        count = count + 1 if last == iteration else 0
+        self._repeats[text] = (iteration, count)
+        return f"{text}/{count}" if count else text
+
+
+def install(ctx: BindingContext) -> Undo:
+    """Watch one of matplotlib's modules."""
+    name, module = ctx.module.__name__, ctx.module
+    if name == "matplotlib.figure":
+        ctx.patch.after(module.Figure, "savefig", lambda result, args, kwargs: _on_save(ctx, args, kwargs))
+        ctx.patch.before(module.Figure, "show", lambda args, kwargs: _report(ctx, args[0]))
+    elif name == "matplotlib_inline.backend_inline":
+        ctx.patch.before(module, "show", lambda args, kwargs: _on_show(ctx))
+    elif name == "matplotlib.pyplot":
+        if ctx.remote:
+            module.switch_backend("agg")  # an agent's machine has no screen
+        _watch_pyplot(ctx, module)
+        ctx.patch.before(module, "gca", lambda args, kwargs: _begin_anew(ctx, module))
+    else:
+        _watch_pyplot(ctx, module)
+    return ctx.patch.undo
+
+
+def _watch_pyplot(ctx: BindingContext, module: Any) -> None:
+    if not ctx.patch.same_as_elsewhere(module, "show"):
+        ctx.patch.before(module, "show", lambda args, kwargs: _on_show(ctx))
+    if not ctx.patch.same_as_elsewhere(module, "imshow"):
+        ctx.patch.after(module, "imshow", lambda result, args, kwargs: _on_image(result))
+
+
+def _on_save(ctx: BindingContext, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    if isinstance(argument(args, kwargs, 1, "fname"), (str, os.PathLike)):  # into a file, not into somebody's buffer
+        _report(ctx, args[0])
+
+
+def _on_image(image: Any) -> None:
+    figure = image.get_figure()
+    if figure is not None:
+        _state(figure).shows_image = True
+
+
+def _on_show(ctx: BindingContext) -> None:
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is None:
+        return
+    closes_itself = str(pyplot.get_backend()).lower() not in WITHOUT_WINDOWS
+    for figure in _open_figures():
+        seen = _state(figure)
+        if not (seen.is_over and not figure.stale):
+            _report(ctx, figure)
+        seen.is_over = not closes_itself
+
+
+def _open_figures() -> list[Any]:
+    from matplotlib._pylab_helpers import Gcf
+
+    return [manager.canvas.figure for manager in Gcf.get_all_fig_managers()]
+
+
+def _begin_anew(ctx: BindingContext, pyplot: Any) -> None:
+    """Empty the current figure before pyplot draws on it, if it was shown: where windows open, closing them does that."""
+    if ctx.session() is None or not pyplot.get_fignums():
+        return
+    figure = pyplot.gcf()
+    seen = _seen.get(figure)
+    if seen is not None and seen.is_over:
+        del _seen[figure]
+        figure.clf()
+        if hasattr(figure, BY_HAND):
+            delattr(figure, BY_HAND)
+
+
+def _state(figure: Any) -> _Seen:
+    seen = _seen.get(figure)
+    if seen is None:
+        seen = _seen[figure] = _Seen()
+    return seen
+
+
+def _report(ctx: BindingContext, figure: Any) -> None:
+    reports = ctx.reports()
+    if reports is None or getattr(figure, BY_HAND, False):
+        return
+    seen = _state(figure)
+    data = _picture(figure)
+    iteration = reports.last_iteration()
+    digest = hashlib.sha256(b"%d " % iteration + data).digest()
+    if digest == seen.digest:
+        return
+    seen.digest = digest
+    as_sample, seen.shows_image = seen.shows_image, False
+    title = _title(reports, figure, iteration, as_sample=as_sample)
+    if as_sample:
+        reports.media(title, "plot image", data, ".png", "image/png", iteration)
+    else:
+        reports.picture(title, "plot image", data, ".png", iteration)
+
+
+def _picture(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.canvas.print_figure(buffer, format="png", dpi=max(float(figure.dpi), 150.0))
+    return buffer.getvalue()
+
+
+def _title(reports: SessionReports, figure: Any, iteration: int, *, as_sample: bool) -> str:
+    texts = [text.get_text() for text in figure.texts]
+    text = texts[0] if texts else figure.gca().get_title() if figure.axes else ""
+    names = _names.get(reports.session)
+    if names is None:
+        names = _names[reports.session] = _Names()
+    return names.next(text, iteration, as_sample=as_sample)

@@ -1,0 +1,117 @@
+"""Which bindings there are: the built-in ones in a table, others by the entry point group ``localtrack.bindings``.
+
+The table is text, so that knowing it imports nothing; packages are searched for entry points off the script's thread.
+
+Source: docs/contributing.md, "A binding"; ClearML's auto_connect_frameworks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from localtrack.errors import LocaltrackError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+GROUP = "localtrack.bindings"
+ARGUMENT_PARSERS = "arg_parser"
+FRAMEWORKS = frozenset({
+    "matplotlib", "tensorflow", "tensorboard", "pytorch", "xgboost", "scikit", "fastai", "lightgbm", "hydra",
+    "detect_repository", "tfdefines", "joblib", "megengine", "catboost", "gradio", "plotly",
+})  # fmt: skip
+
+
+class BrokenBindingError(LocaltrackError, ImportError):
+    """A plug-in that can't be used; says whose it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class BindingSpec:
+    """A binding, not yet imported.
+
+    Attributes:
+        name: its name.
+        frameworks: keys of ``auto_connect_frameworks`` that must all be on; ``arg_parser`` for what
+            ``auto_connect_arg_parser`` switches. The first one's value is the binding's choice.
+        modules: ``install`` is called for each of these as soon as it is imported.
+        target: the module that has ``install``.
+        distribution: whose plug-in it is; ``""`` for a built-in one.
+    """
+
+    name: str
+    frameworks: tuple[str, ...]
+    modules: tuple[str, ...]
+    target: str
+    distribution: str = ""
+
+    def choice(self, frameworks: bool | Mapping[str, Any], arguments: bool | Mapping[str, bool]) -> Any:
+        """Return what the user said for this binding; something false when it is off."""
+        values = [arguments if key == ARGUMENT_PARSERS else _said(frameworks, key) for key in self.frameworks]
+        return values[0] if all(values) else False
+
+    def load(self) -> Callable[[Any], Callable[[], None]]:
+        """Import the binding and return its ``install``.
+
+        Raises:
+            BrokenBindingError: it can't be imported, or has none.
+        """
+        try:
+            install: Callable[[Any], Callable[[], None]] = import_module(self.target).install
+        except Exception as error:  # somebody else's code
+            whose = f" of {self.distribution}" if self.distribution else ""
+            raise BrokenBindingError(f"binding {self.name}{whose} can't be used: {error!r}") from error
+        return install
+
+
+def _said(frameworks: bool | Mapping[str, Any], key: str) -> Any:
+    if isinstance(frameworks, Mapping):
+        return frameworks.get(key, True) if frameworks else False
+    return bool(frameworks)
+
+
+def _built_in(name: str, frameworks: str, *modules: str) -> BindingSpec:
+    return BindingSpec(name, tuple(frameworks.split()), modules, f"localtrack.bindings.{name}")
+
+
+BUILT_IN: tuple[BindingSpec, ...] = (
+    _built_in(
+        "matplotlib", "matplotlib",
+        "matplotlib.figure", "matplotlib.pyplot", "matplotlib.pylab", "matplotlib_inline.backend_inline",
+    ),
+)  # fmt: skip
+
+
+def spec_of(module: Any, name: str, distribution: str = "") -> BindingSpec:
+    """Return the spec of a binding's module.
+
+    Raises:
+        AttributeError: it lacks ``FRAMEWORK``, ``MODULES`` or ``install``.
+    """
+    frameworks = (module.FRAMEWORK,) if isinstance(module.FRAMEWORK, str) else tuple(module.FRAMEWORK)
+    _ = module.install
+    return BindingSpec(name, frameworks, tuple(module.MODULES), module.__name__, distribution)
+
+
+def installed_plugins() -> Iterator[BindingSpec | BrokenBindingError]:
+    """Search the installed packages for bindings and import those; one that can't be used comes as its error.
+
+    A plug-in is a module with ``FRAMEWORK`` (its key in ``auto_connect_frameworks``, or several that must all be on),
+    ``MODULES`` and ``install``.
+    """
+    from importlib.metadata import entry_points  # it takes longer to import than Task.init may
+
+    for point in entry_points(group=GROUP):
+        whose = _distribution(point)
+        try:
+            yield spec_of(point.load(), point.name, whose)
+        except Exception as error:  # somebody else's code
+            yield BrokenBindingError(f"binding {point.name} of {whose} can't be used: {error!r}")
+
+
+def _distribution(point: EntryPoint) -> str:
+    dist = getattr(point, "dist", None)
+    return f"{dist.name} {dist.version}" if dist is not None else "an unknown package"

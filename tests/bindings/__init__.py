@@ -1,0 +1,1 @@
+"""Each binding against its framework."""

@@ -1,0 +1,190 @@
+"""Figures that matplotlib shows and saves, as plots of the task."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+
+from localtrack.testing.bindings import BindingContract
+
+mpl.use("agg")
+from matplotlib import pyplot
+
+pytestmark = pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
+SHOWN = "untitled 00"
+
+
+@pytest.fixture(autouse=True)
+def no_figures():
+    """Begin and end without open figures."""
+    pyplot.close("all")
+    yield
+    pyplot.close("all")
+
+
+class TestContract(BindingContract):
+    """The contract of every binding."""
+
+    binding = "localtrack.bindings.matplotlib"
+    calls = 0
+
+    def use(self, folder: Path) -> None:
+        """Show one figure and save another."""
+        TestContract.calls += 1
+        pyplot.plot([1, 2, TestContract.calls])
+        pyplot.show()
+        figure, axes = pyplot.subplots()
+        axes.plot([3, 1, TestContract.calls])
+        figure.savefig(folder / "figure.png")
+
+    def count(self, task) -> int:
+        """Count plots."""
+        return len(task.get_reported_plots())
+
+
+def names(task) -> list[tuple[str, str]]:
+    """Return title and series of each plot, in order."""
+    return [(plot["metric"], plot["variant"]) for plot in task.get_reported_plots()]
+
+
+def titles(task) -> list[str]:
+    """Return the titles of the plots, in order."""
+    return [title for title, _ in names(task)]
+
+
+def test_shown_figures_are_numbered_or_named(start):
+    """A shown figure goes by its title, one without by a number; the same title again in an iteration gets one too."""
+    task = start()
+    for title in ("", "Loss", "", "Loss"):
+        pyplot.figure()
+        pyplot.plot([1, 2, len(titles(task))])
+        pyplot.title(title)
+        pyplot.show()
+        pyplot.close()
+    assert titles(task) == ["untitled 00", "Loss", "untitled 01", "Loss/1"]
+
+
+def test_consecutive_figures_are_not_merged(start):
+    """Without windows, what follows a show begins on an empty figure, as it would after a window was closed."""
+    start()
+    pyplot.plot([1, 2])
+    pyplot.title("first")
+    pyplot.show()
+    pyplot.plot([2, 1])
+    assert len(pyplot.gca().lines) == 1
+    assert pyplot.gca().get_title() == ""
+
+
+def test_a_shown_figure_can_still_be_saved(start, tmp_path):
+    """Saving after the show writes the figure that was shown, and does not report it twice."""
+    task = start()
+    pyplot.plot([1, 2])
+    pyplot.show()
+    pyplot.savefig(tmp_path / "shown.png")
+    assert len(pyplot.gcf().axes) == 1
+    assert titles(task) == [SHOWN]
+
+
+def test_a_figure_that_changes_is_reported_again(start):
+    """The same figure is reported once for each look that it had when it was shown."""
+    task = start()
+    _, axes = pyplot.subplots()
+    axes.plot([1, 2])
+    pyplot.show()
+    pyplot.show()
+    axes.plot([2, 1])
+    pyplot.show()
+    assert titles(task) == [SHOWN, "untitled 01"]
+
+
+def test_images_are_samples(start):
+    """What pyplot.imshow shows is a sample with the figure's title."""
+    task = start()
+    pyplot.imshow([[1, 2], [3, 4]])
+    pyplot.title("Eye")
+    pyplot.show()
+    assert titles(task) == []
+    (sample,) = task.get_debug_samples("Eye", "plot image")
+    assert Path(sample["url"]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_figures_carry_the_iteration(start):
+    """A figure belongs to the last iteration that was reported, and its title may come again in the next one."""
+    task = start()
+    for step in range(3):
+        task.get_logger().report_scalar("loss", "train", 1.0, step)
+        pyplot.plot([step, 2])
+        pyplot.title("Curve")
+        pyplot.show()
+    plots = task.get_reported_plots()
+    assert [(plot["metric"], plot["iter"]) for plot in plots] == [("Curve", 0), ("Curve", 1), ("Curve", 2)]
+
+
+def test_buffers_are_not_reported(start):
+    """A figure that a library draws into a buffer of its own is none of the task's."""
+    import io
+
+    task = start()
+    figure, axes = pyplot.subplots()
+    axes.plot([1, 2])
+    figure.savefig(io.BytesIO())
+    assert titles(task) == []
+
+
+@pytest.mark.parametrize("choice", [False, {}, {"matplotlib": False}])
+def test_it_can_be_switched_off(start, choice):
+    """Nothing is hooked when auto_connect_frameworks says so."""
+    before = pyplot.show
+    task = start(auto_connect_frameworks=choice)
+    assert pyplot.show is before
+    pyplot.plot([1, 2])
+    pyplot.show()
+    assert titles(task) == []
+
+
+def test_pandas_and_pylab_come_along(start):
+    """Plots of pandas, and those shown through pylab, are reported like any."""
+    import pandas
+    from matplotlib import pylab
+
+    task = start()
+    pandas.DataFrame({"a": [1, 3, 2]}).plot(title="Frame")
+    pylab.show()
+    assert titles(task) == ["Frame"]
+    task.close()
+    assert pylab.show is pyplot.show
+
+
+def test_import_after_init_in_a_fresh_process(tmp_path):
+    """A script that imports matplotlib after Task.init is captured just so, and the import leaves no trace of us."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            from localtrack import Task
+            task = Task.init("p", "n", auto_resource_monitoring=False)
+            import sys
+            assert "matplotlib" not in sys.modules
+            from matplotlib import pyplot
+            assert type(pyplot.__spec__.loader).__name__ == type(pyplot.__loader__).__name__ == "SourceFileLoader"
+            pyplot.plot([1, 2])
+            pyplot.show()
+            import pickle
+            assert pickle.loads(pickle.dumps(pyplot.show)) is pyplot.show
+            print([plot["metric"] for plot in task.get_reported_plots()])
+            """
+        )
+    )
+    shown = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        env={"LOCALTRACK_ROOT": str(tmp_path / "store"), "MPLBACKEND": "agg", "HOME": str(tmp_path), "PATH": ""},
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.strip().endswith("['untitled 00']")
