@@ -272,3 +272,32 @@ def test_publishing_on_completion(store: Path) -> None:
         task.get_user_properties(value_only=True)["code"]: task.status for task in Task.get_tasks(project_name="p")
     }
     assert states == {"0": "published", "3": "failed"}
+
+
+def test_several_nodes(store: Path) -> None:
+    """launch_multi_node under an agent queues the other nodes; each gets its rank, and the number can be edited."""
+    script = write(
+        store,
+        f"""
+task = Task.init("p", "n", {QUIET})
+told = task.launch_multi_node(2, port=1234, addr="10.0.0.1", devices=2)
+line = " ".join(os.environ.get(name, "-") for name in ("RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
+Path({str(store)!r}, f"node-{{told['node_rank']}}").write_text(line)
+""",
+    )
+    run(script)
+    assert (store / "node-0").read_text() == "- - - - -"
+    draft = Task.clone(only(project_name="p"), name="many")
+    draft.set_parameter("launch_multi_node/total_num_nodes", 3)
+    Task.enqueue(draft, "default")
+    drain()
+    assert [(store / f"node-{rank}").read_text() for rank in range(3)] == [
+        "0 0 6 10.0.0.1 1234",
+        "2 1 6 10.0.0.1 1234",
+        "4 2 6 10.0.0.1 1234",
+    ]
+    nodes = [task for task in Task.get_tasks(project_name="p") if task.parent == draft.id]
+    assert sorted((task.name, task.status) for task in nodes) == [
+        ("many <node 1>", "completed"),
+        ("many <node 2>", "completed"),
+    ]

@@ -5,13 +5,13 @@ Source: ClearML's Task.enqueue, Task.dequeue, Task.running_locally.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from localtrack.api.connect import connect_object
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError, UsageError
-from localtrack.runtime import current, remote
+from localtrack.runtime import current, multi_node, remote
 from localtrack.runtime.session import agent_task
 from localtrack.services import lifecycle
 from localtrack.services.context import open_context
@@ -143,6 +143,55 @@ class ExecutionSection(Section):
         connected = connect_object(cast("Task", self), values, remote.FUNCTION_SECTION, False)
         func(**{**kwargs, **{key: value for key, value in connected.items() if key != remote.FUNCTION_MARKER}})
         remote.leave()
+
+    def launch_multi_node(
+        self,
+        total_num_nodes: int,
+        port: int | None = 29500,
+        queue: str | None = None,
+        wait: bool = False,
+        addr: str | None = None,
+        devices: int | Sequence[int] | None = None,
+        hide_children: bool = False,
+    ) -> dict[str, Any]:
+        """Run this script on several nodes: under an agent, copies of the task are queued for the others.
+
+        ``MASTER_ADDR``, ``MASTER_PORT``, ``RANK``, ``NODE_RANK`` and ``WORLD_SIZE`` are set in each. Locally nothing
+        is queued. The number of nodes and the queue are parameters, section ``launch_multi_node``.
+
+        Args:
+            total_num_nodes: with this one, the master, whose rank is 0.
+            port: of the master.
+            queue: for the other nodes; the one that the task came from without one.
+            wait: wait until all nodes have started.
+            addr: address of the master; found out without one.
+            devices: how many a node has, or which; -1 asks torch. Ranks count devices then.
+            hide_children: mark the other nodes' tasks as hidden.
+
+        Returns:
+            What this node was told: ``master_addr``, ``master_port``, ``node_rank``, ``total_num_nodes``, ...
+
+        Raises:
+            InvalidValueError: less than one node.
+            UsageError: this process does not run the task, or the task came from no queue and none is named.
+        """
+        session = current.get()
+        if session is None or session.task_id != self._id:
+            raise UsageError(f"task {self._id} is not run by this process: Task.init first", task_id=self._id)
+        if total_num_nodes < 1:
+            raise InvalidValueError(f"launch_multi_node needs at least one node, not {total_num_nodes}")
+        told = multi_node.node_of(session)
+        asked = {"total_num_nodes": total_num_nodes, "queue": queue}
+        values = {
+            **multi_node.master_values(port, wait, addr, devices),
+            **connect_object(cast("Task", self), asked, multi_node.SECTION, False),
+        }
+        if session.options.remote:
+            if told is None:
+                multi_node.queue_nodes(session, values, hide=hide_children)
+            values = told or values
+            multi_node.set_environment(values)
+        return values
 
     @classmethod
     def running_locally(cls) -> bool:
