@@ -390,11 +390,10 @@ def _name_type(action: argparse.Action, value: object) -> str:
 
 
 def _expand_help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
-    if not action.help or action.help == argparse.SUPPRESS:
-        return ""
-    if "%" not in action.help:
-        return action.help
+    text = str(action.help or "")  # some parsers give an object that makes its text when it is asked
+    if not text or text == argparse.SUPPRESS or "%" not in text:
+        return "" if text == argparse.SUPPRESS else text
     try:
         return str(parser._get_formatter()._expand_help(action))
     except Exception:  # a help text with a stray "%" fails in argparse itself, too, but only in --help
-        return action.help
+        return text

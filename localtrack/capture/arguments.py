@@ -7,9 +7,10 @@ is in ``sys.modules`` already or from a hook that waits for it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -27,6 +28,18 @@ _PATCHED = ("parse_known_args", "parse_known_intermixed_args")
 _FRAME_LIMIT = 64
 
 Parse = Callable[..., Any]
+_local = threading.local()
+
+
+@contextlib.contextmanager
+def unwatched() -> Iterator[None]:
+    """Within, this thread's parsers are left alone: another parser builds on argparse and is watched itself."""
+    before = getattr(_local, "unwatched", False)
+    _local.unwatched = True
+    try:
+        yield
+    finally:
+        _local.unwatched = before
 
 
 def _include_all(dest: str) -> bool:
@@ -89,7 +102,7 @@ class ArgparseHook:
     def _wrap(self, original: Parse) -> Parse:
         @functools.wraps(original)
         def parse(parser: argparse.ArgumentParser, args: Any = None, namespace: Any = None) -> Any:
-            if not self._is_active:
+            if not self._is_active or getattr(_local, "unwatched", False):
                 return original(parser, args, namespace)
             session: ParseSession | None = getattr(self._local, "session", None)
             if session is None:

@@ -87,3 +87,6 @@ def install_early(task_id: str) -> None:
     stored = stored_arguments(record.parameters)
     if stored:
         replace_early_hook(ArgparseHook(lambda parsed: None, stored, lambda name: True))
+    from localtrack.runtime.early_bindings import start_early_bindings
+
+    start_early_bindings()

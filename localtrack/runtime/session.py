@@ -62,10 +62,11 @@ class SessionOptions:
     frameworks: bool | Mapping[str, Any] = False
 
     def wants_argument(self, name: str) -> bool:
-        """Tell whether an argument is recorded and overridden."""
-        if isinstance(self.arguments, Mapping):
-            return bool(self.arguments.get(name, self.arguments.get("*", True))) if self.arguments else False
-        return bool(self.arguments)
+        """Tell whether an argument is recorded and overridden; an option may be named with its command or alone."""
+        if not isinstance(self.arguments, Mapping) or not self.arguments:
+            return bool(self.arguments)
+        names = (name, name.rpartition("/")[2], "*")
+        return bool(next((self.arguments[key] for key in names if key in self.arguments), True))
 
 
 class Session:
@@ -181,6 +182,10 @@ class Session:
             finalize.Finalize(None, self._at_exit, exitpriority=0)
 
     def _bind_frameworks(self) -> None:
+        if self.options.remote:
+            from localtrack.runtime.early_bindings import stop_early_bindings
+
+            stop_early_bindings()
         if self.options.frameworks or self.options.arguments:
             from localtrack.runtime.bindings import Bindings
 

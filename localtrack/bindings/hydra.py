@@ -1,0 +1,309 @@
+"""Hydra: a job's overrides as the section ``Hydra``, its composed configuration as the object ``OmegaConf``.
+
+Under an agent the stored overrides win over the command line. With ``Hydra/_allow_omegaconf_edit_`` set, the stored
+configuration object takes the place of the composed one. ``Task.init`` inside the application makes a task of every job
+of a multirun; before it, one task of them all.
+
+Source: https://clear.ml/docs/latest/docs/integrations/hydra, measured; Hydra's Callback interface.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from localtrack.bindings import BindingContext, Undo
+from localtrack.bindings.parameter_feed import ParameterFeed, Parsed, feed_for, stored_configuration
+from localtrack.services import parameters
+from localtrack.services.reuse import NO_REUSE_VARIABLE
+
+if TYPE_CHECKING:
+    from localtrack.runtime.session import Session
+
+FRAMEWORK = ("arg_parser", "hydra")
+MODULES = ("hydra._internal.hydra",)
+SECTION = "Hydra"
+CONFIGURATION = "OmegaConf"
+EDIT_FLAG = "_allow_omegaconf_edit_"
+_MODE = "hydra.mode"
+_FLAG_HELP = (
+    f"True: the section {SECTION} is left aside and the configuration object {CONFIGURATION} is used as it stands"
+)
+
+
+def install(ctx: BindingContext) -> Undo:
+    """Bind ``hydra._internal.hydra``."""
+    hook = HydraHook(feed_for(ctx, SECTION), ctx)
+    hook.install()
+    hook.record_running(sys._getframe(1))
+    return ctx.patch.undo
+
+
+class HydraHook:
+    """Watches the jobs that Hydra runs.
+
+    Args:
+        feed: the section ``Hydra`` of the task.
+        ctx: the hold on ``hydra._internal.hydra``.
+    """
+
+    def __init__(self, feed: ParameterFeed, ctx: BindingContext) -> None:
+        self._feed = feed
+        self._ctx = ctx
+        self._sweep: list[str] | None = None
+
+    def install(self) -> None:
+        """Wrap Hydra's entry points."""
+        hydra: Any = self._ctx.module
+        self._ctx.patch.replace(hydra.Callbacks, "on_job_start", self._wrap_job_start)
+        if self._feed.remote:
+            self._ctx.patch.replace(hydra.Hydra, "run", self._wrap_run)
+            self._ctx.patch.replace(hydra.Hydra, "multirun", self._wrap_multirun)
+        else:
+            self._ctx.patch.replace(hydra.Hydra, "multirun", self._wrap_outer_multirun)
+
+    def record_running(self, frame: FrameType | None) -> None:
+        """Record the job in which ``Task.init`` happens, and end its task with it."""
+        while frame is not None:
+            names = frame.f_locals
+            if frame.f_code.co_name == "run_job" and "task_cfg" in names and "hydra_context" in names:
+                self._record(names["config"], _loader(names["hydra_context"]), names["task_cfg"])
+                if self._feed.session is not None and not self._feed.remote:
+                    names["callbacks"].callbacks.append(EndOfJob(self._feed.session, names["callbacks"].callbacks))
+                return
+            frame = frame.f_back
+
+    def _wrap_job_start(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def on_job_start(callbacks: Any, config: Any, **rest: Any) -> Any:
+            try:
+                self._record(config, None, None)
+            except Exception as error:  # the binding border
+                self._ctx.failed("parse", error)
+            return original(callbacks, config, **rest)
+
+        return on_job_start
+
+    def _wrap_outer_multirun(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def multirun(
+            hydra: Any, config_name: Any, task_function: Any, overrides: list[str], *rest: Any, **named: Any
+        ) -> Any:
+            self._sweep = [text for text in overrides if not text.startswith(_MODE)]
+            try:
+                return original(hydra, config_name, task_function, overrides, *rest, **named)
+            finally:
+                self._sweep = None
+
+        return multirun
+
+    def _record(self, config: Any, loader: Any, task_config: Any) -> None:
+        from omegaconf import OmegaConf, open_dict, read_write
+
+        texts = self._sweep if self._sweep is not None else list(config.hydra.overrides.task)
+        values = {key: Parsed(value) for key, value in read_overrides(texts).items()}
+        if task_config is None:
+            task_config = config.copy()
+            with read_write(task_config), open_dict(task_config):
+                task_config.pop("hydra", None)
+        edited = self._feed.get(EDIT_FLAG) is True
+        self._feed.record({EDIT_FLAG: Parsed(edited, _FLAG_HELP), **values})
+        if not edited:
+            self._keep(OmegaConf.to_yaml(task_config, resolve=False))
+
+    def _keep(self, text: str) -> None:
+        session = self._feed.session
+        if session is None or session.closed:
+            return
+        about = f"the job's whole configuration; only read, unless {SECTION}/{EDIT_FLAG} is True"
+        change = parameters.with_configuration(
+            session.ctx, session.folder, CONFIGURATION, text, "OmegaConf YAML", about
+        )
+        session.update(change, f"configuration: {CONFIGURATION}")
+
+    def _wrap_run(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def run(
+            hydra: Any, config_name: Any, task_function: Any, overrides: list[str], *rest: Any, **named: Any
+        ) -> Any:
+            overrides = self._fed(overrides, hydra.config_loader)
+            return original(hydra, config_name, self._with_text(task_function), overrides, *rest, **named)
+
+        return run
+
+    def _wrap_multirun(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def multirun(
+            hydra: Any, config_name: Any, task_function: Any, overrides: list[str], *rest: Any, **named: Any
+        ) -> Any:
+            fed = self._fed(overrides, hydra.config_loader)
+            if not any(_parse(text).is_sweep_override() for text in fed):
+                # the task is one job of the sweep that made it: that job alone runs again
+                fed = [text for text in fed if not text.startswith(_MODE)]
+                return hydra.run(config_name, task_function, fed, *rest, **named)
+            return original(hydra, config_name, self._with_text(task_function), fed, *rest, **named)
+
+        return multirun
+
+    def _fed(self, overrides: list[str], loader: Any) -> list[str]:
+        """Return the command line's overrides with the stored ones in their place."""
+        try:
+            stored = {
+                key: value for key, value in self._feed.stored.items() if key != EDIT_FLAG and self._feed.wants(key)
+            }
+            if self._feed.get(EDIT_FLAG) is True:
+                stored = {}
+            kept = [text for text in overrides if _name(text) not in {_name(key) for key in stored}]
+            return kept + [write_override(key, value, loader) for key, value in stored.items()]
+        except Exception as error:  # the binding border
+            self._ctx.failed("parse", error)
+            return overrides
+
+    def _with_text(self, task_function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return the application called with the stored configuration, where that is allowed."""
+        if self._feed.get(EDIT_FLAG) is not True:
+            return task_function
+        text = stored_configuration(CONFIGURATION)
+        if text is None:
+            return task_function
+
+        @functools.wraps(task_function)
+        def run(config: Any) -> Any:
+            from omegaconf import OmegaConf
+
+            self._feed.changed(EDIT_FLAG, True)
+            return task_function(OmegaConf.create(text))
+
+        return run
+
+
+class EndOfJob:
+    """A Hydra callback that ends the task of a job with the job, so that the next job of a multirun gets its own.
+
+    Args:
+        session: the job's run.
+        callbacks: the list that this is in.
+    """
+
+    def __init__(self, session: Session, callbacks: list[Any]) -> None:
+        self._session = session
+        self._callbacks = callbacks
+
+    def on_job_end(self, config: Any, job_return: Any, **rest: Any) -> None:
+        """Close the run; a failed single run is left to the end of the process, which knows its exit code."""
+        from localtrack.runtime.exits import Outcome
+
+        self._callbacks.remove(self)
+        os.environ[NO_REUSE_VARIABLE] = "1"  # a multirun's jobs have one name, and each is a task
+        if getattr(job_return.status, "name", "") != "FAILED":
+            self._session.close()
+        elif getattr(config.hydra.mode, "name", "") == "MULTIRUN":
+            error = getattr(job_return, "_return_value", None)
+            text = f"{type(error).__name__}: {error}"
+            self._session.close(Outcome("failed", 1, message=text, failure_class="user_error", reason="exception"))
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        if name.startswith("on_"):
+            return lambda **rest: None
+        raise AttributeError(name)
+
+
+def _loader(context: Any) -> Any:
+    return getattr(context, "config_loader", None)
+
+
+@functools.lru_cache(maxsize=1)
+def _parser() -> Any:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create()
+
+
+def _parse(text: str) -> Any:
+    return _parser().parse_override(text)
+
+
+def _name(text: str) -> str:
+    """Return what an override is about: its key without signs, package or value."""
+    return text.partition("=")[0].lstrip("+~").strip()
+
+
+def read_overrides(texts: list[str]) -> dict[str, Any]:
+    """Return the values of overrides by their key; an addition's plus signs go, a deletion keeps its tilde.
+
+    What has no value in JSON (a sweep, a glob) stays the text that was written.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, sign, written = text.partition("=")
+        key = key.strip()
+        key = key if key.startswith("~") else key.lstrip("+")
+        found[key] = _value(text, written) if sign else None
+    return found
+
+
+def _value(text: str, written: str) -> Any:
+    from omegaconf import OmegaConf
+
+    override = _parse(text)
+    if override.is_sweep_override() or override.value_type is None:
+        return written
+    value = override.value()
+    if isinstance(value, (list, dict)):
+        return OmegaConf.to_container(OmegaConf.create(value), resolve=False)
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return str(value) if _stands(str(value)) else written
+
+
+def _stands(text: str) -> bool:
+    """Tell whether a text, written after an equals sign, means just itself."""
+    try:
+        override = _parse(f"key={text}")
+        return not override.is_sweep_override() and override.value() == text
+    except Exception:  # no legal value
+        return False
+
+
+def write_override(key: str, value: Any, loader: Any) -> str:
+    """Return a stored value as an override that Hydra reads back to the same."""
+    plain = key.lstrip("+")
+    if key.startswith("~"):
+        return key if value is None else f"{key}={_grammar(value)}"
+    group = plain.partition("@")[0].split(":")[0]
+    is_group = loader is not None and loader.repository.group_exists(group)
+    if is_group and not isinstance(value, (dict, list)):
+        return f"{key}={value if value is not None else 'null'}"
+    return f"++{plain}={_grammar(value)}"
+
+
+def _grammar(value: Any) -> str:
+    """Return a value in Hydra's override grammar; a text stands as it was written, unless it then means something else."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(_item, value))}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_item(str(key))}:{_item(item)}" for key, item in value.items()) + "}"
+    text = str(value)
+    try:
+        _parse(f"key={text}")
+    except Exception:  # no legal value as it stands
+        return _quoted(text)
+    return text
+
+
+def _item(value: Any) -> str:
+    """Return a member of a list or dict in Hydra's grammar; here a text is a text."""
+    return _quoted(value) if isinstance(value, str) and not _stands(value) else _grammar(value)
+
+
+def _quoted(text: str) -> str:
+    """Return a text in quotes; only the backslashes before a quote count in Hydra's strings."""
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
+    return f"'{escaped}'"

@@ -1,0 +1,153 @@
+"""Where the parser bindings put what was parsed, and where they get what an agent's task has stored.
+
+Source: ClearML's argument binders, measured; docs/format/v1.md, "parameters".
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from localtrack.bindings import BindingContext
+from localtrack.errors import LocaltrackError
+from localtrack.records.parameters import Entry, entry, value_of
+from localtrack.records.task import TaskRecord
+from localtrack.services import parameters
+
+if TYPE_CHECKING:
+    from localtrack.runtime.session import Session
+
+ARGUMENTS = "Args"
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """One parsed value.
+
+    Attributes:
+        value: as the parser gave it, or as JSON holds it.
+        help: what the parser says about it.
+        kind: name of its type, where the parser knows a better one than the value's own.
+        is_unused: it belongs to a command that was not chosen.
+    """
+
+    value: Any
+    help: str = ""
+    kind: str | None = None
+    is_unused: bool = False
+
+
+@dataclass(slots=True)
+class ParameterFeed:
+    """One section of a task's parameters, seen from a parser.
+
+    Attributes:
+        section: the section's name.
+        stored: values by name that win over what is parsed; empty unless an agent runs the task.
+        wants: tells whether a name is recorded and overridden.
+        session: the run; None before ``Task.init``, when what is recorded waits for it.
+        remote: an agent runs this task.
+    """
+
+    section: str
+    stored: Mapping[str, Any] = field(default_factory=dict)
+    wants: Callable[[str], bool] = lambda name: True
+    session: Session | None = None
+    remote: bool = False
+    _said: set[str] = field(default_factory=set)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the stored value of a name that is to be overridden."""
+        return self.stored.get(name, default) if self.wants(name) else default
+
+    def has(self, name: str) -> bool:
+        """Tell whether a name has a stored value that is to be used."""
+        return name in self.stored and self.wants(name)
+
+    def record(self, values: Mapping[str, Parsed]) -> None:
+        """Put parsed values into the task."""
+        entries = {
+            f"{self.section}/{name}": entry(parsed.value, parsed.help, parsed.kind)
+            for name, parsed in values.items()
+            if self.wants(name) and not (parsed.is_unused and name in self.stored)
+        }
+        if entries:
+            commit(self.session, entries)
+
+    def changed(self, name: str, value: Any) -> None:
+        """Say, once, that the script gets a stored value instead of its own."""
+        if name not in self._said:
+            self._said.add(name)
+            sys.stderr.write(f"localtrack: parameter {self.section}/{name} is {value!r}, as the task has it\n")
+
+
+_waiting: dict[str, Entry] = {}
+
+
+def commit(session: Session | None, entries: Mapping[str, Entry]) -> None:
+    """Record entries in the run's task; before ``Task.init`` they wait for it."""
+    if session is None:
+        _waiting.update(entries)
+        return
+    if session.closed:
+        return
+    try:
+        session.update(lambda record: parameters.merged(record, entries), "parameters")
+    except (LocaltrackError, OSError) as error:
+        session.writer.say_once("arguments", f"the arguments were not recorded: {error}")
+
+
+def feed_for(ctx: BindingContext, section: str) -> ParameterFeed:
+    """Return the feed of a section: of the run, or before ``Task.init`` of the task that an agent started this process for.
+
+    What was parsed before there was a run is recorded now.
+    """
+    session = ctx.session()
+    if session is None:
+        record = _agent_record()
+        return ParameterFeed(
+            section, {} if record is None else stored_values(record, section), remote=record is not None
+        )
+    remote = session.options.remote
+    stored = stored_values(session.record_at_start, section) if remote else {}
+    feed = ParameterFeed(section, stored, session.options.wants_argument, session, remote)
+    prefix = f"{section}/"
+    waiting = {key: _waiting.pop(key) for key in list(_waiting) if key.startswith(prefix)}
+    wanted = {key: item for key, item in waiting.items() if feed.wants(key[len(prefix) :])}
+    if wanted:
+        commit(session, wanted)
+    return feed
+
+
+def stored_configuration(name: str) -> str | None:
+    """Return the text of a configuration object of the task that an agent runs here; None when there is none."""
+    found = _agent_task()
+    return None if found is None else parameters.configuration_text(found[0], found[1], name)
+
+
+def stored_values(record: TaskRecord, section: str) -> dict[str, Any]:
+    """Return the stored values of one section by their name in it."""
+    prefix = f"{section}/"
+    return {key[len(prefix) :]: value_of(item) for key, item in record.parameters.items() if key.startswith(prefix)}
+
+
+def _agent_record() -> TaskRecord | None:
+    found = _agent_task()
+    return None if found is None else found[1]
+
+
+def _agent_task() -> tuple[Path, TaskRecord] | None:
+    """Return folder and record of the task that an agent started this process for."""
+    from localtrack.runtime.session import agent_task, open_record
+    from localtrack.services.context import open_context
+
+    task_id = agent_task()
+    if not task_id:
+        return None
+    try:
+        return open_record(open_context(create=False), task_id)
+    except (LocaltrackError, OSError):
+        return None  # Task.init meets the same error and says it
