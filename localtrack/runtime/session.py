@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from localtrack.runtime.arguments import ArgumentFeed
     from localtrack.runtime.bindings import Bindings
     from localtrack.runtime.captures import Captures
+    from localtrack.services.recording import Recorder
 
 PARENT_VARIABLE = "LOCALTRACK_PARENT"
 CODE_WAIT_S = 300.0
@@ -119,6 +121,30 @@ class Session:
     def record_at_start(self, record: TaskRecord) -> None:
         self._record_at_start = record
         self.edits.know(record)
+
+    @cached_property
+    def recorder(self) -> Recorder:
+        """What stores the run's plots and media; the logger and the captures share it."""
+        from localtrack.services.recording import Recorder
+
+        store = self.ctx.store
+        return Recorder(store.disk, self._folder_now, self.writer.id, self._keep_report, store.layout.projects)
+
+    def _folder_now(self) -> Path:
+        return self.writer.folder if not self.closed else tasks.folder_of(self.ctx, self.task_id)
+
+    def _keep_report(self, action: Callable[[], object], *, retry: bool = True) -> bool:
+        """Run a write of a report; a disk that takes none is said once and never reaches the script."""
+        try:
+            action()
+        except OSError as error:
+            if retry and not self.closed:
+                self.writer.on_trouble(error)
+                self.edits.later(action)
+            else:
+                self.writer.say_once(f"report-{error.errno}", f"a report was not kept: {error}")
+            return False
+        return True
 
     def start(self, frame: FrameType | None) -> None:
         """Register the writer and put the hooks in place.

@@ -22,6 +22,7 @@ from localtrack.fs.disk import list_names, read_bytes, refresh_names
 from localtrack.records.ids import new_sortable_id
 from localtrack.records.task import Json, TaskRecord
 from localtrack.records.values import encode
+from localtrack.runtime import substitutes
 from localtrack.services.context import StoreContext, current_user, host_name
 from localtrack.services.reports import SINGLE_VALUE_ITERATION
 from localtrack.store.console import ConsoleLog
@@ -59,6 +60,7 @@ class TaskWriter:
         self.scalars = ScalarJournal(
             disk, self.layout.scalars, self.id, self.on_trouble, pending_limit=settings.pending_points
         )
+        substitutes.adopt(self.scalars)
         self.console = ConsoleLog(disk, self.layout.console, self.id, self.on_trouble)
         self.on_tick: list[Callable[[], object]] = []
         self.on_beat: Callable[[], None] = lambda: None

@@ -412,6 +412,21 @@ def linked_table_figure(title: str, series: str, url: str) -> Figure:
     return table_figure(title, series, [["table"], [f'<a href="{link}">{link}</a>']])
 
 
+def picture_figure(title: str, source: str) -> Figure:
+    """Return a plotly figure that shows a picture alone.
+
+    Args:
+        title: the plot.
+        source: path or address of the picture.
+    """
+    hidden = {"visible": False, "range": [0, 1]}
+    image = {
+        "source": source, "xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "sizex": 1, "sizey": 1,
+        "xanchor": "center", "yanchor": "middle", "sizing": "contain", "layer": "below",
+    }  # fmt: skip
+    return {"data": [], "layout": {"title": {"text": title}, "xaxis": hidden, "yaxis": hidden, "images": [image]}}
+
+
 def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> Figure:
     """Return ``base`` with ``more`` put over it, dicts within dicts as well."""
     result = dict(base)

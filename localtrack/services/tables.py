@@ -9,10 +9,12 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from localtrack.errors import InvalidValueError
 from localtrack.services.figure_data import plain
+from localtrack.services.storage import local_path
 
 _NAMES = {float("inf"): "Inf", float("-inf"): "-Inf"}
 
@@ -50,6 +52,23 @@ def table_of(source: Any) -> Table:
 def table_of_csv(text: str) -> Table:
     """Return CSV text as a table; the first line is the header, cells show as they are written."""
     return _of_rows([list(row) for row in csv.reader(io.StringIO(text)) if row])
+
+
+def is_local(url: str) -> bool:
+    """Tell whether a table's address is a path or a ``file://`` URL."""
+    return local_path(url) is not None
+
+
+def table_of_file(path: str) -> Table:
+    """Return a local CSV file as a table.
+
+    Raises:
+        InvalidValueError: it can't be read, or is no text.
+    """
+    try:
+        return table_of_csv((local_path(path) or Path(path)).read_text("utf-8-sig"))
+    except (OSError, ValueError, csv.Error) as error:
+        raise InvalidValueError(f"report_table: {path} can't be read as CSV: {error}", path=path) from None
 
 
 def _of_rows(found: list[list[Any]]) -> Table:

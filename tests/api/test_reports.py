@@ -140,7 +140,7 @@ def test_media(task: Task, tmp_path: Path) -> None:
     assert Path(samples[1]["url"]).read_text() == "text"
     assert samples[2]["url"] == "https://example.org/a.mp4"
     assert (tmp_path / "page.html").exists()
-    with pytest.raises(UsageError, match="file_extension"):
+    with pytest.raises(ValueError, match="file_extension"):
         log.report_media("m", "s", stream="x")
 
 

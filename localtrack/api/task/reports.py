@@ -6,10 +6,12 @@ Source: ClearML's get_reported_scalars, get_last_scalar_metrics, get_reported_pl
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localtrack.api.task.handle import Section
-from localtrack.services import reports
+from localtrack.services import figures, reports
+from localtrack.store.layout import TaskLayout
 from localtrack.store.scalars import Scalars
 
 if TYPE_CHECKING:
@@ -19,11 +21,16 @@ if TYPE_CHECKING:
 class ReportsSection(Section):
     """Scalars, plots, media and console of a task."""
 
+    _logger: Logger | None = None
+
     def get_logger(self) -> Logger:
-        """Return the logger that reports to this task."""
+        """Return the logger that reports to this task; the same one each time, as long as the task runs."""
         from localtrack.api.logger import Logger
 
-        return Logger(self)
+        known = self._logger
+        if known is None or (self._session is not None and known._writer is not self._session.writer):
+            known = self._logger = Logger(self, known)
+        return known
 
     @property
     def logger(self) -> Logger:
@@ -70,17 +77,15 @@ class ReportsSection(Section):
     def get_reported_plots(self, max_iterations: int | None = None) -> list[dict[str, Any]]:
         """Return the plots: ``metric``, ``variant``, ``iter``, ``timestamp``, ``plot`` (a plotly figure as a dict).
 
+        One that was kept as a picture has its path as ``image``; without an interactive copy, ``plot`` shows that.
+
         Args:
             max_iterations: only the last so many iterations of each plot; all without one.
         """
         bodies, problems = reports.plots(self._where())
         for problem in problems:
             logging.getLogger("localtrack").warning(problem)
-        plots = [
-            {"metric": b.get("title"), "variant": b.get("series"), "iter": b.get("iteration"), "timestamp": b.get("at"),
-             "type": "plot", "plot": b.get("figure")}
-            for b in bodies
-        ]  # fmt: skip
+        plots = [_plot_of(body, self._where()) for body in bodies]
         if max_iterations is None:
             return plots
         steps: dict[tuple[Any, Any], list[Any]] = {}
@@ -131,3 +136,16 @@ class ReportsSection(Section):
     def get_initial_iteration(self) -> int:
         """Return the number that is added to every iteration that this process reports."""
         return self._iteration_offset
+
+
+def _plot_of(body: dict[str, Any], folder: Path) -> dict[str, Any]:
+    plot = {
+        "metric": body.get("title"), "variant": body.get("series"), "iter": body.get("iteration"),
+        "timestamp": body.get("at"), "type": "plot", "plot": body.get("figure"),
+    }  # fmt: skip
+    image = body.get("image")
+    if isinstance(image, dict) and "file" in image:
+        path = str(TaskLayout(folder).plots / Path(str(image["file"])).name)
+        plot["image"] = path
+        plot["plot"] = plot["plot"] or figures.picture_figure(str(body.get("title")), path)
+    return plot
