@@ -1,21 +1,16 @@
-"""Every public name of ClearML's Logger is there, with its signature; and what they set is kept."""
+"""What the logger is told is kept, where the captures look for it; numbers stay unless the script says otherwise."""
 
 from __future__ import annotations
 
-import inspect
-import json
 import logging
 import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy
 import pytest
 
 from localtrack import Logger, Task
 from localtrack.runtime import binding_options, substitutes
-
-CLEARML = json.loads((Path(__file__).parent / "clearml_logger.json").read_text())
 
 
 @pytest.fixture
@@ -27,29 +22,6 @@ def clean() -> Iterator[None]:
     Logger.tensorboard_auto_group_scalars(False)
     Logger.tensorboard_single_series_per_graph(False)
     Logger.matplotlib_force_report_non_interactive(False)
-
-
-@pytest.mark.parametrize("name", CLEARML)
-def test_signatures(name: str) -> None:
-    """Names, order and defaults of all arguments are ClearML's (2.x, recorded in clearml_logger.json)."""
-    kind, wanted = CLEARML[name]
-    member = inspect.getattr_static(Logger, name)
-    assert (
-        "class" if isinstance(member, type) else "classmethod" if isinstance(member, classmethod) else "method"
-    ) == kind
-    function = member.__func__ if isinstance(member, classmethod) else member
-    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
-    found = [
-        stars.get(p.kind, "") + p.name + ("" if p.default is p.empty else f"={p.default!r}")
-        for p in inspect.signature(function).parameters.values()
-        if p.name not in ("self", "cls")
-    ]
-    assert ", ".join(found) == wanted
-
-
-def test_no_other_names() -> None:
-    """The logger has no public name that ClearML's has not."""
-    assert {name for name in dir(Logger) if not name.startswith("_")} == set(CLEARML)
 
 
 def test_one_logger_a_task(task: Task) -> None:

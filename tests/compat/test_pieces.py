@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 import pytest
 
-from localtrack import Logger, Task
+from localtrack import Task
 from localtrack.compat.frameworks import WeightsGradientHistHelper
 from localtrack.compat.nested import (
     flatten_dictionary,
@@ -76,7 +76,6 @@ def test_declared_parameters_are_checked_and_connected(task: Task) -> None:
     assert values == {f"{where}/{k}": v for where in ("General", "Declared") for k, v in declared.to_dict().items()}
 
 
-@pytest.mark.skipif(not hasattr(Logger, "report_histogram"), reason="waits for Logger.report_histogram")
 def test_histograms_of_weights_are_plots(task: Task) -> None:
     """The bars of all calls but the skipped ones are reported, with counts that add up; NaN is left out."""
     helper = WeightsGradientHistHelper(logger=task.get_logger(), report_freq=2)
@@ -85,7 +84,7 @@ def test_histograms_of_weights_are_plots(task: Task) -> None:
         helper.add_histogram(title="weights_fc", series="bias", step=step, hist_data=data)
     helper.add_histogram("counted", "bars", 7, [[0.0, 1.0, 4], [1.0, 2.0, 6]])
     task.flush()
-    found = reports.plots(tasks.folder_of(open_context(), task.id))
+    found, _ = reports.plots(tasks.folder_of(open_context(), task.id))
     by_place = {(plot["title"], plot["series"], plot["iteration"]): plot["figure"]["data"][0]["y"] for plot in found}
     assert set(by_place) == {("weights_fc", "bias", 0), ("weights_fc", "bias", 2), ("counted", "bars", 7)}
     assert sum(by_place["weights_fc", "bias", 0]) == 3
