@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from localtrack.errors import InvalidValueError
+from localtrack.records import hocon
 from localtrack.records.parameters import Entry, entry, parse_text, split_name, text_of, to_bool
 from localtrack.records.status import parse_type
 from localtrack.records.task import Json, TaskRecord
 from localtrack.services.context import StoreContext
-from localtrack.services.parameters import configuration_text, put_configuration
+from localtrack.services.parameters import configuration_text, dump_configuration, put_configuration
 from localtrack.services.script_edits import with_script
 from localtrack.store.blobs import read_content
 
@@ -205,6 +206,9 @@ def _script(body: Mapping[str, Any]) -> tuple[Json, dict[str, str | None]]:
 
 
 def _lines(value: Any) -> str | None:
+    """Return requirements as lines without ClearML's comments; None where there are none to speak of."""
+    if isinstance(value, str):
+        value = [line for line in value.splitlines() if line.strip() and not line.startswith("#")]
     return "".join(f"{line}\n" for line in value) if isinstance(value, (list, tuple)) else value
 
 
@@ -232,6 +236,7 @@ def _entries(sections: Mapping[str, Any]) -> tuple[dict[str, Entry], dict[str, E
 
 def _entry(item: Mapping[str, Any]) -> Entry:
     kind, description = str(item.get("type") or ""), str(item.get("description") or "")
+    description = "" if description == "None" else description  # ClearML's word for an argument without help
     if "encoded" in item:
         stored = {"value": item["encoded"], "type": kind}
         return {**stored, "description": description} if description else stored
@@ -259,11 +264,23 @@ def from_text(value: Any, kind: str) -> Any:
     return value
 
 
-def _configuration(ctx: StoreContext, folder: Path, name: str, item: Mapping[str, Any]) -> Json:
-    text = item.get("value") if isinstance(item, Mapping) else item
+def _configuration(ctx: StoreContext, folder: Path, name: str, item: Any) -> Json:
+    named = item if isinstance(item, Mapping) else {"value": item}
+    text, kind = named.get("value"), str(named.get("type") or "")
     if not isinstance(text, str):
-        text = json.dumps(text)
-    kind, description = (
-        (str(item.get(key) or "") for key in ("type", "description")) if isinstance(item, Mapping) else ("", "")
-    )
-    return put_configuration(ctx, folder, name, text, kind or "text", description)
+        text, kind = dump_configuration(text), kind or "dictionary"
+    elif kind == "dictionary":
+        text = _dictionary_text(text)
+    return put_configuration(ctx, folder, name, text, kind or "text", str(named.get("description") or ""))
+
+
+def _dictionary_text(text: str) -> str:
+    """Return a connected dictionary's text as localtrack keeps it; ClearML keeps it in HOCON."""
+    try:
+        json.loads(text)
+    except ValueError:
+        try:
+            return dump_configuration(hocon.parse(text))
+        except (ValueError, RecursionError):
+            return text
+    return text

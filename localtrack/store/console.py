@@ -68,14 +68,15 @@ class ConsoleLog:
         self._complained = False
         self.dropped_bytes = 0
 
-    def write(self, stream: str, lines: list[str]) -> None:
+    def write(self, stream: str, lines: list[str], *, at: str = "") -> None:
         """Append whole lines of one stream.
 
         Args:
             stream: ``o``, ``e`` or ``l``.
             lines: texts without newlines.
+            at: when they were printed; now without one.
         """
-        head = f"{now()} {stream} "
+        head = f"{at or now()} {stream} "
         data = "".join(f"{head}{line}\n" for line in lines).encode("utf-8", "backslashreplace")
         with self._lock:
             self._append(data)

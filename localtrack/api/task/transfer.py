@@ -5,12 +5,14 @@ Source: ClearML's Task.data, export_task, import_task, update_task, import_offli
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError, TaskNotFoundError
-from localtrack.services import tasks, transfer
+from localtrack.services import offline_session, tasks, transfer
 from localtrack.services.context import open_context
 
 if TYPE_CHECKING:
@@ -122,3 +124,31 @@ class TransferSection(Section):
         change = transfer.imported(ctx, target._where(), task_data, merge=update)
         target._edit(change, "updated" if update else "imported")
         return target
+
+    @classmethod
+    def import_offline_session(
+        cls, session_folder_zip: str, previous_task_id: str | None = None, iteration_offset: int | None = 0
+    ) -> str | None:
+        """Take over a session that ClearML wrote in its offline mode: inputs, scalars, plots, images, console, artifacts.
+
+        Pickles are kept as files. What could not be taken over is said. localtrack's own tasks need no import.
+
+        Args:
+            session_folder_zip: the session's folder or zip.
+            previous_task_id: the task to go on with; a new one without one.
+            iteration_offset: added to every iteration.
+
+        Returns:
+            The task's id.
+
+        Raises:
+            InvalidValueError: no session there.
+            CorruptFileError: an archive that does not unpack.
+            TaskNotFoundError: no such task.
+        """
+        task_id, left_out = offline_session.take_over(
+            open_context(), Path(session_folder_zip), previous_task_id or "", int(iteration_offset or 0)
+        )
+        for problem in left_out:
+            logging.getLogger("localtrack").warning("offline session %s: left out: %s", session_folder_zip, problem)
+        return task_id
