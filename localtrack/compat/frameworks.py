@@ -8,24 +8,35 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from localtrack.runtime import current
+
 if TYPE_CHECKING:
     from localtrack.api.logger import Logger
 
 
-class PatchPyTorchModelIO:
-    """Capture of saved PyTorch models, by the name under which clients switch it off."""
+class _Switch:
+    """One capture, by the name under which clients switch it off."""
 
-    @staticmethod
-    def update_current_task(task: Any, **kwargs: Any) -> None:
-        """Do nothing: models are recorded where a client hands them over."""
+    _framework: str
+
+    @classmethod
+    def update_current_task(cls, task: Any, **kwargs: Any) -> None:
+        """Switch the capture off for the rest of the run when the task is None; else leave it as it is."""
+        session = current.get()
+        if task is None and session is not None and session.bindings is not None:
+            session.bindings.leave(cls._framework)
 
 
-class PatchedMatplotlib:
-    """Capture of shown Matplotlib figures, by the name under which clients switch it off."""
+class PatchPyTorchModelIO(_Switch):
+    """Capture of saved and loaded PyTorch models."""
 
-    @staticmethod
-    def update_current_task(task: Any, **kwargs: Any) -> None:
-        """Do nothing: figures are recorded where a client hands them over."""
+    _framework = "pytorch"
+
+
+class PatchedMatplotlib(_Switch):
+    """Capture of shown and saved Matplotlib figures."""
+
+    _framework = "matplotlib"
 
 
 class WeightsGradientHistHelper:

@@ -73,6 +73,17 @@ class Bindings:
         for _, context, undo in reversed(installed):
             self._undo(context, undo)
 
+    def leave(self, framework: str) -> None:
+        """Take the bindings of one framework off for the rest of the run, and watch for it no more."""
+        with self._lock:
+            names = {spec.name for pairs in self._specs.values() for spec, _ in pairs if framework in spec.frameworks}
+            for module, pairs in list(self._specs.items()):
+                self._specs[module] = [pair for pair in pairs if pair[0].name not in names]
+            gone = [self._installed.pop(key) for key in list(self._installed) if key[0] in names]
+        for _, context, undo in reversed(gone):
+            context.finish()
+            self._undo(context, undo)
+
     def renew_lock(self) -> None:
         """In a forked child: another thread of the parent may have held it."""
         self._lock = threading.Lock()

@@ -188,3 +188,18 @@ def test_import_after_init_in_a_fresh_process(tmp_path):
     )
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.strip().endswith("['untitled 00']")
+
+
+def test_a_client_switches_it_off(start):
+    """ClearML's `PatchedMatplotlib.update_current_task(None)` ends the capture; a task given instead changes nothing."""
+    from localtrack.compat.frameworks import PatchedMatplotlib
+
+    task = start()
+    PatchedMatplotlib.update_current_task(task)
+    pyplot.plot([1, 2])
+    pyplot.show()
+    assert titles(task) == [SHOWN]
+    PatchedMatplotlib.update_current_task(None)
+    pyplot.plot([3, 1])
+    pyplot.show()
+    assert titles(task) == [SHOWN]
