@@ -12,17 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from localtrack.api.logger import Logger
+    from localtrack.api.model import InputModel, Model, OutputModel
     from localtrack.api.storage import StorageManager
     from localtrack.api.task import Task
     from localtrack.records.status import TaskTypes
     from localtrack.runtime.as_clearml import use_as_clearml
 
 __version__ = "0.1.0"
-__all__ = ["Logger", "StorageManager", "Task", "TaskTypes", "__version__", "use_as_clearml"]
+__all__ = [
+    "InputModel", "Logger", "Model", "OutputModel", "StorageManager", "Task", "TaskTypes", "__version__", "use_as_clearml",
+]  # fmt: skip
 
 _HOMES = {
     "Task": "localtrack.api.task",
     "Logger": "localtrack.api.logger",
+    "Model": "localtrack.api.model",
+    "InputModel": "localtrack.api.model",
+    "OutputModel": "localtrack.api.model",
     "StorageManager": "localtrack.api.storage",
     "TaskTypes": "localtrack.records.status",
     "use_as_clearml": "localtrack.runtime.as_clearml",

@@ -43,6 +43,10 @@ class TaskNotFoundError(LocaltrackError, LookupError):
     """No task with that id, or that project and name, lies in the store."""
 
 
+class ModelNotFoundError(LocaltrackError, LookupError, ValueError):
+    """No model with that id, or that project, name and tags, lies in the store."""
+
+
 class AmbiguousTaskError(LocaltrackError, LookupError):
     """An id prefix or a name that more than one task answers to."""
 

@@ -28,6 +28,9 @@ def connect_object(task: ParametersSection, value: Any, name: str | None, ignore
     """Dispatch on what is connected; see :meth:`ParametersSection.connect`."""
     if isinstance(value, argparse.ArgumentParser):
         return _connect_parser(task, value)
+    if _is_model(value):
+        value.connect(task, name=name, ignore_remote_overrides=ignore_overrides)
+        return value
     section = name or DEFAULT_SECTION
     if isinstance(value, argparse.Namespace):
         return _connect_attributes(task, value, vars(value), name or "Args", ignore_overrides)
@@ -40,6 +43,12 @@ def connect_object(task: ParametersSection, value: Any, name: str | None, ignore
     raise InvalidValueError(
         f"connect takes a dict, an ArgumentParser, an object or a class, not a {type(value).__qualname__}"
     )
+
+
+def _is_model(value: Any) -> bool:
+    """Tell whether a value is one of our models; where their module was never loaded, none is."""
+    module = sys.modules.get("localtrack.api.model.base")
+    return module is not None and isinstance(value, module.BaseModel)
 
 
 class ConnectedDict(dict[Any, Any]):

@@ -42,7 +42,7 @@ class StorageManager:
         Args:
             remote_url: a path or URL.
             cache_context: which cache; each keeps 100 files unless told otherwise.
-            extract_archive: return the folder with the content of a ``.zip``.
+            extract_archive: return the folder with the content of a zip or tar archive.
             name: file name of the copy.
             force_download: download again although there is a copy.
 

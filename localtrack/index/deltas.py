@@ -81,8 +81,14 @@ def make_folder(disk: Disk, folder: Path) -> None:
         disk.make_dir(path)
 
 
-def read_deltas(deltas: Path, known: Collection[str] = ()) -> list[Delta]:
-    """Return all announcements, in no order, without those whose file names are known already."""
+def read_deltas(deltas: Path, known: Collection[str] = (), tops: Collection[str] = ("projects",)) -> list[Delta]:
+    """Return all announcements, in no order, without those whose file names are known already.
+
+    Args:
+        deltas: their folder.
+        known: file names to leave out.
+        tops: first components that a folder may have.
+    """
     found = []
     for name in list_names(deltas):
         match = _NAME.fullmatch(name)
@@ -95,14 +101,14 @@ def read_deltas(deltas: Path, known: Collection[str] = ()) -> list[Delta]:
             continue  # folded meanwhile: the checkpoint that is read next has it
         except OSError:
             folder = ""
-        found.append(Delta(path, match["id"], int(match["generation"]), bool(match["move"]), _inside(folder)))
+        found.append(Delta(path, match["id"], int(match["generation"]), bool(match["move"]), _inside(folder, tops)))
     return found
 
 
-def _inside(folder: str) -> str:
+def _inside(folder: str, tops: Collection[str]) -> str:
     """Return a relative folder; empty for one that would lead out of the store or out of the tree."""
     parts = folder.split("/")
-    sound = parts[0] == "projects" and "--" in parts[-1] and not {"", ".", ".."} & set(parts) and "\0" not in folder
+    sound = parts[0] in tops and "--" in parts[-1] and not {"", ".", ".."} & set(parts) and "\0" not in folder
     return folder if sound else ""
 
 

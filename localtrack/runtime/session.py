@@ -317,10 +317,11 @@ class Session:
             return lifecycle.published_if_wished(ended, f"{by.user}@{by.host}")
 
         try:
-            self.ctx.store.update(self.writer.folder, intent, by, f"end: {outcome.status}")
+            record = self.ctx.store.update(self.writer.folder, intent, by, f"end: {outcome.status}")
         except StoreError:
             self.writer.drop_ballast()  # room for the one record that must not be missing
-            self.ctx.store.update(self.writer.folder, intent, by, f"end: {outcome.status}")
+            record = self.ctx.store.update(self.writer.folder, intent, by, f"end: {outcome.status}")
+        lifecycle.with_models_published(self.ctx, record)
 
     def _guarded(self, action: Callable[[], object]) -> None:
         """Run a step that must not fail the script; what fails is said, and the others run all the same."""

@@ -22,8 +22,9 @@ from localtrack.services.context import StoreContext
 from localtrack.services.liveness import owner_alive
 from localtrack.store.blobs import file_size
 from localtrack.store.layout import TaskLayout
+from localtrack.store.models import model_folders, read_model
 
-TRASH, ARTIFACT, TEMPORARY, JOURNAL = "trash", "artifact", "temporary", "journal"
+TRASH, ARTIFACT, MODEL, TEMPORARY, JOURNAL = "trash", "artifact", "model", "temporary", "journal"
 GRACE_S = 24 * 3600.0
 LEASE_FACTOR = 10.0
 
@@ -33,7 +34,7 @@ class Garbage:
     """One thing that may go.
 
     Attributes:
-        kind: ``trash`` entry, unreferenced ``artifact`` folder, ``temporary`` file, or the ``journal`` of a dead
+        kind: ``trash`` entry, unreferenced ``artifact`` or ``model`` folder, ``temporary`` file, or the ``journal`` of a dead
             writer, which is folded into Parquet and loses nothing.
         path: the file or folder.
         size_bytes: what it holds.
@@ -64,6 +65,7 @@ def find(ctx: StoreContext, *, older_than_s: float = 0.0) -> Iterator[Garbage]:
         record = _try_read(ctx, folder)
         if record is not None:
             yield from _artifacts(folder, record, clock)
+            yield from _models(folder, record, clock)
             yield from _journals(ctx, folder, clock)
     yield from _temporary(ctx, clock)
 
@@ -157,6 +159,20 @@ def _artifacts(folder: Path, record: TaskRecord, clock: float) -> Iterator[Garba
         age_s = min((age for age in ages if age is not None), default=0.0)
         if age_s >= GRACE_S:
             yield Garbage(ARTIFACT, path, file_size(path), age_s, f"artifact of {record.project}/{record.name}")
+
+
+def _models(folder: Path, record: TaskRecord, clock: float) -> Iterator[Garbage]:
+    """Yield models' folders that their task does not name: their maker died before it did."""
+    named = {str(entry.get("id", "")) for entry in record.output_models}
+    for path in model_folders(TaskLayout(folder).models):
+        try:
+            model = read_model(path)
+        except (LocaltrackError, OSError):
+            continue  # what can't be read now is nobody's garbage
+        ages = [_age_s(inner, clock) for inner in (path, path / "model", *(path / name for name in list_names(path)))]
+        age_s = min((age for age in ages if age is not None), default=0.0)
+        if model.id not in named and age_s >= GRACE_S:
+            yield Garbage(MODEL, path, file_size(path), age_s, f"model of {record.project}/{record.name}")
 
 
 def _journals(ctx: StoreContext, folder: Path, clock: float) -> Iterator[Garbage]:

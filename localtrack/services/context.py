@@ -18,6 +18,7 @@ from localtrack.store.root import Store
 
 if TYPE_CHECKING:
     from localtrack.index.announcer import Announcer
+    from localtrack.index.models import ModelIndex
     from localtrack.index.search import Index
     from localtrack.queue.folder import Queues
 
@@ -62,6 +63,13 @@ class StoreContext:
         from localtrack.index.search import Index
 
         return Index(self.store)
+
+    @cached_property
+    def models(self) -> ModelIndex:
+        """The index of the store's models."""
+        from localtrack.index.models import ModelIndex
+
+        return ModelIndex(self.store, self.index)
 
     @cached_property
     def queues(self) -> Queues:

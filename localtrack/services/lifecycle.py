@@ -60,7 +60,16 @@ def change_status(
         changed = record.with_status(target, at=now(), by=_person(ctx), reason=reason, message=message, force=force)
         return replace(published_if_wished(changed, _person(ctx)), **values)
 
-    return ctx.store.update(where, intent, ctx.author, f"status: {target.value}")
+    return with_models_published(ctx, ctx.store.update(where, intent, ctx.author, f"status: {target.value}"))
+
+
+def with_models_published(ctx: StoreContext, record: TaskRecord) -> TaskRecord:
+    """Publish the last model that a published task made, and return the task's record as it is."""
+    if record.state is Status.PUBLISHED and record.output_models:
+        from localtrack.services import models
+
+        models.publish_last_of(ctx, record)
+    return record
 
 
 def admit_loss(ctx: StoreContext, record: TaskRecord, folder: Path) -> TaskRecord:
@@ -225,7 +234,7 @@ def request_stop(ctx: StoreContext, task_id: str, message: str = "") -> TaskReco
 
 
 def publish(ctx: StoreContext, task_id: str, *, force: bool = False) -> TaskRecord:
-    """Publish an ended task: it can be neither reset nor deleted any more.
+    """Publish an ended task and the last model that it made: it can be neither reset nor deleted any more.
 
     Raises:
         IllegalTransitionError: it has not ended.

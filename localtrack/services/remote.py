@@ -202,8 +202,8 @@ class RemoteFiles:
             raise _failed("removing", url, error) from error
 
 
-def _file_system(url: str) -> tuple[Any, str]:
-    """Return the file system and the path in it that a URL means.
+def require(url: str) -> None:
+    """Look whether the packages for an address are here, without reaching for it.
 
     Raises:
         MissingExtraError: a package is missing.
@@ -217,9 +217,8 @@ def _file_system(url: str) -> tuple[Any, str]:
         raise MissingExtraError(
             f"{url} needs the package fsspec: pip install 'localtrack[remote]'{extra}", url=url
         ) from None
-    address, options = _spelling(url)
     try:
-        files, path = fsspec.core.url_to_fs(address, **{**options, **_options_for(url)})
+        fsspec.get_filesystem_class(storage.scheme_of(_spelling(url)[0]))
     except ImportError as error:
         package = PACKAGES.get(scheme, "a client for it")
         raise MissingExtraError(
@@ -227,6 +226,15 @@ def _file_system(url: str) -> tuple[Any, str]:
         ) from error
     except ValueError as error:
         raise StorageError(f"{url} is no kind of storage that fsspec knows: {error}", url=url) from error
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+    """Return the file system and the path in it that a URL means."""
+    import fsspec
+
+    address, options = _spelling(url)
+    try:
+        files, path = fsspec.core.url_to_fs(address, **{**options, **_options_for(url)})
     except Exception as error:
         raise _failed("opening", url, error) from error
     return files, str(path)

@@ -137,6 +137,7 @@ def driver_for(url: str | os.PathLike[str]) -> Driver:
 
     if scheme_of(url) in ("http", "https"):
         return remote.HttpFiles()
+    remote.require(os.fspath(url))
     return remote.RemoteFiles()
 
 

@@ -20,6 +20,7 @@ from localtrack.errors import StorageError
 from localtrack.fs.disk import list_names
 from localtrack.records.ids import new_sortable_id, slug
 from localtrack.services import storage
+from localtrack.services.archives import is_archive_name
 from localtrack.store.blobs import safe_file_name
 
 DEFAULT_CONTEXT = "global"
@@ -79,7 +80,7 @@ def extracted(archive: Path, *, context: str | None = None, origin: str = "") ->
     """Return the folder with the content of an archive, unpacked once.
 
     Args:
-        archive: a zip file.
+        archive: a zip or tar file.
         context: which cache.
         origin: where it came from; its path, size and time stand for it without that.
 
@@ -93,7 +94,7 @@ def extracted(archive: Path, *, context: str | None = None, origin: str = "") ->
 
 def is_archive(path: Path) -> bool:
     """Tell whether a file's name says that it can be unpacked."""
-    return path.name.lower().endswith(".zip") and path.is_file()
+    return is_archive_name(path.name) and path.is_file()
 
 
 def _extract(archive: Path, target: Path) -> None:

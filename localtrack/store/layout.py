@@ -47,6 +47,11 @@ class StoreLayout:
         return self.root / "agents"
 
     @property
+    def models(self) -> Path:
+        """Models that belong to no task's folder: imported ones, and published ones whose task is gone."""
+        return self.root / "models"
+
+    @property
     def trash(self) -> Path:
         """What delete, reset and reuse replaced, until ``gc``."""
         return self.root / "trash"
@@ -117,7 +122,7 @@ class TaskLayout:
 
     @property
     def models(self) -> Path:
-        """``models/``: one numbered folder a stored model."""
+        """``models/``: one folder a model."""
         return self.folder / "models"
 
     @property
@@ -133,6 +138,22 @@ class TaskLayout:
     def requests(self) -> Path:
         """``requests/``: what others ask of the running owner."""
         return self.folder / "requests"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLayout:
+    """Paths in one model's folder; its own scalars and plots lie as in a task's folder."""
+
+    folder: Path
+
+    @property
+    def metadata(self) -> Path:
+        """``model/``: the numbered generations of the metadata."""
+        return self.folder / "model"
+
+    def generation(self, number: int) -> Path:
+        """Return the file of metadata generation ``number``."""
+        return self.metadata / generation_name(number)
 
 
 def generation_name(number: int) -> str:

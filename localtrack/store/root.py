@@ -21,6 +21,7 @@ from localtrack.store import metadata
 from localtrack.store.documents import canonical, now
 from localtrack.store.layout import StoreLayout, TaskLayout
 from localtrack.store.metadata import Author, Intent
+from localtrack.store.models import rescue_published
 
 FORMAT_MAJOR = 1
 FORMAT_MINOR = 0
@@ -29,7 +30,8 @@ ID_DIGITS = (8, 12, 16, 32)
 SHARED = {"dir_mode": "2770", "file_mode": "660"}
 README_TEXT = (
     "This folder is a localtrack store (format 1): plain JSON, Parquet and files, readable without any program.\n"
-    "projects/ holds the tasks, one folder each; index/ may be deleted at any time; trash/ keeps what was replaced.\n"
+    "projects/ holds the tasks, one folder each, models/ models that belong to no task; index/ may be deleted at any\n"
+    "time; trash/ keeps what was replaced.\n"
 )
 
 Announce = Callable[[str, int, Path], None]
@@ -246,7 +248,7 @@ class Store:
         return target if self.disk.move(folder, target) else folder
 
     def trash_task(self, folder: Path, record: TaskRecord, reason: str, by: str, *, announce: bool = True) -> str:
-        """Move a task's folder to the trash, whole.
+        """Move a task's folder to the trash, whole; its published models stay, in the store's own ``models/``.
 
         Args:
             folder: where it lies.
@@ -268,6 +270,7 @@ class Store:
             "generation": record.generation,
         }  # fmt: skip
         try:
+            rescue_published(self.disk, self.layout, folder)
             self.disk.make_dirs(entry)
             self.disk.publish(canonical(note), entry / "trash.json")
             if announce:

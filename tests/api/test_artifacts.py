@@ -161,7 +161,8 @@ def test_model_file_is_stored(task: Task, tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     path.write_bytes(pickle.dumps([1, 2]))
     stored = task.update_output_model(str(path), model_name="net")
-    assert Path(stored).read_bytes() == path.read_bytes()
+    assert Path(stored.removeprefix("file://")).read_bytes() == path.read_bytes()
     task.update_output_model(str(path), model_name="net")
     (model,) = task.models["output"]
-    assert (model["name"], model["framework"]) == ("net", "PyTorch")
+    assert (model.name, model.framework) == ("net", "PyTorch")
+    assert path.exists()

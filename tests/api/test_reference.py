@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from localtrack import Logger, StorageManager, Task
+from localtrack import InputModel, Logger, Model, OutputModel, StorageManager, Task
 from localtrack.api.task import Artifact
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference"
@@ -16,6 +16,7 @@ PAGES: dict[str, list[tuple[str, type]]] = {
     "task.md": [("Task", Task), ("Artifact", Artifact)],
     "logger.md": [("Logger", Logger)],
     "storage.md": [("StorageManager", StorageManager)],
+    "models.md": [("OutputModel", OutputModel), ("InputModel", InputModel), ("Model", Model)],
 }
 
 
@@ -52,7 +53,7 @@ def test_page_is_fresh(page: str) -> None:
     assert path.read_text() == text
 
 
-@pytest.mark.parametrize("kind", [Task, Logger, Artifact, StorageManager])
+@pytest.mark.parametrize("kind", [Task, Logger, Artifact, StorageManager, InputModel, Model, OutputModel])
 def test_every_public_name_has_a_docstring(kind: type) -> None:
     """A public name without words is not public."""
     bare = [n for n in dir(kind) if not n.startswith("_") and not inspect.getdoc(inspect.getattr_static(kind, n))]

@@ -229,7 +229,7 @@ def test_processes_share_the_cache(served: tuple[str, Path, list[str]]) -> None:
     assert [one.wait(60) for one in running] == [0] * 6
 
 
-@pytest.mark.parametrize("kind", ["zip"])
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
 def test_extracted_once_and_anew_when_changed(tmp_path: Path, kind: str) -> None:
     """An archive is unpacked once; when it changes, again."""
     archive = tmp_path / f"pack.{kind}"

@@ -13,6 +13,7 @@ import pytest
 from localtrack.errors import CorruptFileError, StoreError, TaskNotFoundError
 from localtrack.records.ids import new_task_id
 from localtrack.records.task import TaskRecord
+from localtrack.store import generations as log
 from localtrack.store import metadata
 from localtrack.store.layout import TaskLayout
 from localtrack.store.metadata import Author
@@ -75,12 +76,12 @@ def test_every_truncation_shows_the_generation_before(store: Store, layout: Task
 
 
 def _quick(layout: TaskLayout) -> tuple[tuple[str, ...], int]:
-    sleep = metadata.time.sleep
-    metadata.time.sleep = lambda seconds: None
+    sleep = log.time.sleep
+    log.time.sleep = lambda seconds: None
     try:
         record = metadata.read_latest(layout)
     finally:
-        metadata.time.sleep = sleep
+        log.time.sleep = sleep
     return record.tags, record.generation
 
 

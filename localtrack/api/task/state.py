@@ -60,7 +60,7 @@ class StateSection(Section):
                 changed = record.with_status(target, at=now(), by=by, reason=reason, message=message, force=force)
                 return lifecycle.published_if_wished(changed, by)
 
-            self._edit(change, f"status: {target.value}", checked=False)
+            lifecycle.with_models_published(self._ctx, self._edit(change, f"status: {target.value}", checked=False))
             return
         lifecycle.change_status(
             self._ctx, self._id, target, reason=reason, message=message, force=force, folder=self._where()
@@ -250,6 +250,9 @@ class StateSection(Section):
     def flush(self, wait_for_uploads: bool = False) -> bool:
         """Bring everything reported so far to the medium.
 
+        Args:
+            wait_for_uploads: wait for uploads in the background as well.
+
         Returns:
             True.
         """
@@ -257,6 +260,10 @@ class StateSection(Section):
             self._session.writer.scalars.drain()
             self._session.writer.scalars.sync()
             self._session.writer.console.sync()
+        if wait_for_uploads:
+            from localtrack.services import uploads
+
+            uploads.wait_for_uploads()
         return True
 
     def wait_for_status(

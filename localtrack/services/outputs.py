@@ -1,0 +1,216 @@
+"""A task's output models: filed under their name in the task, given weights, named by the task's record.
+
+Order on disk: the model's folder and metadata, the weights' file, the model's metadata that names it, and last the
+task's entry. A process that dies in between leaves a folder that no metadata names: garbage, never a broken model.
+
+Source: docs/format/v1.md, "models/<name>--<id8>/"; ClearML's OutputModel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from localtrack.errors import NotEditableError, StorageError
+from localtrack.fs.disk import remove_tree
+from localtrack.records.ids import new_task_id
+from localtrack.records.model import Json, ModelRecord
+from localtrack.records.task import STORE_URI, TaskRecord
+from localtrack.services import models, storage, uploads, weights
+from localtrack.services.context import StoreContext
+from localtrack.store.layout import TaskLayout
+
+SNAPSHOT = "snapshot "
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAccess:
+    """A task as its models need it, whether this process runs it or not.
+
+    Attributes:
+        where: returns the task's folder.
+        read: returns its record.
+        edit: commits a change of its outputs: ``(change, label)``.
+    """
+
+    ctx: StoreContext
+    id: str
+    where: Callable[[], Path]
+    read: Callable[[], TaskRecord]
+    edit: Callable[[Callable[[TaskRecord], TaskRecord], str], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What ``update_weights`` was asked.
+
+    Attributes:
+        source: a local file, or None when only ``url`` is registered.
+        url: an address to register instead of a file.
+        file_name: name of the stored copy.
+        uri: where the copy goes: ``.`` for the store, a URL, or empty to register the local file where it is.
+        iteration: when in the run it was saved.
+        update_comment: whether the comment's first line names the file.
+        is_package: whether the file is a zip of several.
+        background: whether an upload to another host may go on after the call.
+    """
+
+    source: Path | None
+    url: str
+    file_name: str
+    uri: str
+    iteration: int | None
+    update_comment: bool
+    is_package: bool
+    background: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """A model that is filed.
+
+    Attributes:
+        folder: where it lies.
+        id: its id.
+        is_new: whether it was made now.
+    """
+
+    folder: Path
+    id: str
+    is_new: bool
+
+
+def entry_named(record: TaskRecord, name: str) -> Json | None:
+    """Return the entry of the output model that a task calls ``name``."""
+    return next((entry for entry in record.output_models if entry.get("name") == name), None)
+
+
+def file_model(access: TaskAccess, name: str, draft: ModelRecord) -> Filed:
+    """Return the model that the task calls ``name``, made from ``draft`` where there is none.
+
+    What the draft says (tags, comment, configuration, labels, framework) goes into a model that is there already.
+
+    Raises:
+        NotEditableError: it is there and published.
+        StoreError: the store can't be written.
+    """
+    entry = entry_named(access.read(), name)
+    if entry is not None:
+        model_id = str(entry["id"])
+        folder, record = models.read(access.ctx, model_id, _folder_of(access, entry))
+        if record.published:
+            raise NotEditableError(
+                f"the task's model {name!r} ({model_id}) is published and can't change any more; use another name",
+                model_id=model_id,
+            )
+        given = {
+            field: getattr(draft, field)
+            for field in ("tags", "comment", "design", "labels", "framework")
+            if getattr(draft, field)
+        }
+        models.edit(access.ctx, model_id, lambda old: replace(old, **given), "taken up again", folder=folder)
+        folder = folder if folder is not None else models.locate(access.ctx, model_id)
+        assert folder is not None  # the edit above made one where there was none
+        return Filed(folder, model_id, False)
+    folder, record = models.create(
+        access.ctx, TaskLayout(access.where()).models, replace(draft, id=new_task_id(), task=access.id)
+    )
+    return Filed(folder, record.id, True)
+
+
+def _folder_of(access: TaskAccess, entry: Json) -> Path | None:
+    from localtrack.store.blobs import inside
+
+    return inside(access.where(), str(entry["folder"])) if entry.get("folder") else None
+
+
+def name_in_task(access: TaskAccess, name: str, folder: Path, record: ModelRecord) -> None:
+    """Make a model one of the task's output models, or bring the task's entry up to date."""
+    top = access.where()
+    relative = folder.relative_to(top).as_posix() if folder.is_relative_to(top) else ""
+    entry = models.entry_of(name, record, relative)
+    access.edit(partial(models.with_output, entry=entry), f"output model: {name}")
+
+
+def put_weights(access: TaskAccess, name: str, filed: Filed, wanted: Weights) -> str:
+    """Store, upload or register weights and make them the model's; return their address.
+
+    Raises:
+        StorageError: they can't be read, or not be written where they should go.
+        OSError: the store's disk takes no more.
+    """
+    try:
+        if wanted.source is None:
+            return _finish(access, name, filed, wanted, models.referenced(wanted.url))
+        if not wanted.uri:
+            return _finish(access, name, filed, wanted, models.referenced(storage.normal_url(wanted.source)))
+        if wanted.uri == STORE_URI:
+            stored = weights.store_copy(access.ctx, filed.folder, wanted.source, wanted.file_name)
+            return _finish(access, name, filed, wanted, stored)
+    except OSError:
+        if filed.is_new:
+            _forget(filed.folder)
+        raise
+    return _upload(access, name, filed, wanted, wanted.source)
+
+
+def _upload(access: TaskAccess, name: str, filed: Filed, wanted: Weights, source: Path) -> str:
+    """Copy weights to another place, in the background where that may take long."""
+    task = access.read()
+    url = weights.target_url(wanted.uri, task.project, task.name, task.id, wanted.file_name)
+    if storage.local_path(url) is not None or not wanted.background:
+        _finish(access, name, filed, wanted, weights.upload(source, url))
+        return url
+    name_in_task(access, name, filed.folder, models.read(access.ctx, filed.id, filed.folder)[1])
+    place = weights.temporary_folder()  # the script may write over its file, or remove it, meanwhile
+    staged = Path(place.name) / "weights"
+    storage.put_file(source, str(staged))
+
+    def later() -> None:
+        try:
+            _finish(access, name, filed, wanted, weights.upload(staged, url))
+        finally:
+            place.cleanup()
+
+    uploads.submit(later, f"uploading {source} to {url}")
+    return url
+
+
+def _finish(access: TaskAccess, name: str, filed: Filed, wanted: Weights, body: Json) -> str:
+    origin = str(wanted.source or wanted.url)
+
+    def change(record: ModelRecord) -> ModelRecord:
+        comment = _with_snapshot(record.comment, origin) if wanted.update_comment else None
+        return weights.with_weights(
+            record,
+            body,
+            file_name=wanted.file_name,
+            iteration=wanted.iteration,
+            comment=comment,
+            is_package=wanted.is_package,
+        )
+
+    record = models.edit(access.ctx, filed.id, change, f"weights: {wanted.file_name}", folder=filed.folder)
+    folder, record = models.read(access.ctx, filed.id, filed.folder)
+    if folder is None:
+        raise StorageError(f"model {filed.id} lost its folder while its weights were stored", model_id=filed.id)
+    name_in_task(access, name, folder, record)
+    return weights.url_of(access.ctx, folder, record)
+
+
+def _with_snapshot(comment: str, origin: str) -> str:
+    """Return a comment whose first line says where the weights came from; one such line, not one an epoch."""
+    first, _, rest = comment.partition("\n")
+    kept = rest if first.startswith(SNAPSHOT) and first.endswith(" stored") else comment
+    return f"{SNAPSHOT}{origin} stored" + (f"\n{kept}" if kept else "")
+
+
+def _forget(folder: Path) -> None:
+    """Remove a folder that was made for weights that could not be stored; what stays is garbage of no name."""
+    try:
+        remove_tree(folder)
+    except OSError:
+        pass

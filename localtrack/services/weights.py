@@ -1,0 +1,202 @@
+"""Weights of models: stored with the model, uploaded elsewhere, or only registered; and brought back as local paths.
+
+A user's file is never deleted here. What is stored or uploaded is a copy; what is registered stays where it is.
+
+Source: docs/format/v1.md, "models/<name>--<id8>/"; ClearML's OutputModel.update_weights, Model.get_local_copy.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from localtrack.errors import CorruptFileError, InvalidValueError, StorageError, TaskNotFoundError
+from localtrack.records.model import PACKAGE_TAG, Json, ModelRecord, framework_of
+from localtrack.records.task import STORE_URI
+from localtrack.services import storage, storage_cache, tasks
+from localtrack.services.context import StoreContext
+from localtrack.store.blobs import inside, new_upload_folder, put_copy, safe_file_name
+from localtrack.store.documents import now
+
+UPLOAD_FOLDER = "weights"
+
+
+def destination(ctx: StoreContext, value: str | bool | os.PathLike[str] | None) -> str:
+    """Return where weights go, as a record keeps it: ``""`` for nowhere, ``.`` for the store itself, or a URL.
+
+    Args:
+        ctx: the store.
+        value: what a user gave: False and None for nowhere, True for the store, a path or URL.
+
+    Raises:
+        StorageError: a folder that can't be written.
+        MissingExtraError: a place that needs an optional package.
+    """
+    if value is None or value is False or value == "":
+        return ""
+    if value is True or value in (STORE_URI, "True"):
+        return STORE_URI
+    path = storage.local_path(value)
+    if path is not None and path.resolve().is_relative_to(ctx.store.root.resolve()):
+        return STORE_URI
+    return storage.check_writable(os.fspath(value))
+
+
+def shown_destination(ctx: StoreContext, kept: str) -> str | None:
+    """Return a kept destination as users see it: the store as a ``file://`` URL, nowhere as None."""
+    if not kept:
+        return None
+    return storage.normal_url(ctx.store.root) if kept == STORE_URI else kept
+
+
+def store_copy(ctx: StoreContext, folder: Path, source: Path, name: str) -> Json:
+    """Copy a file into a model's folder and return its ``weights``.
+
+    Raises:
+        OSError: the file can't be read, or the disk takes no more.
+    """
+    place = new_upload_folder(ctx.store.disk, folder, UPLOAD_FOLDER)
+    try:
+        stored = put_copy(ctx.store.disk, folder, place / safe_file_name(name), source)
+    except BaseException:
+        try:
+            place.rmdir()
+        except OSError:
+            pass
+        raise
+    return {**stored.to_json(), "at": now()}
+
+
+def target_url(uri: str, project: str, task_name: str, task_id: str, file_name: str) -> str:
+    """Return where a file goes below a destination: ``<uri>/<project>/<task name>.<task id>/models/<file>``."""
+    parts = [safe_file_name(part) for part in project.split("/") if part.strip()]
+    name = safe_file_name(task_name.replace("/", "_"))
+    return storage.join_url(uri, *parts, f"{name}.{task_id}", "models", safe_file_name(file_name))
+
+
+def upload(source: Path, url: str, *, retries: int = 3) -> Json:
+    """Copy a file to an address and return its ``weights``.
+
+    Raises:
+        StorageError: it can't be read or written.
+    """
+    size = source.stat().st_size
+    digest = storage.sha256_of(source)
+    storage.put_file(source, url, retries=retries)
+    return {"url": url, "sha256": digest, "size_bytes": size, "uploaded": True, "at": now()}
+
+
+def with_weights(
+    record: ModelRecord, weights: Json, *, file_name: str, iteration: int | None, comment: str | None, is_package: bool
+) -> ModelRecord:
+    """Return the record with new weights; those before become a version, unless their place was written over."""
+    body = dict(weights)
+    if iteration is not None:
+        body["iteration"] = iteration
+    earlier = [one for one in (*record.versions, record.weights) if one and not _same_place(one, body)]
+    tags = tuple(tag for tag in record.system_tags if tag != PACKAGE_TAG)
+    return replace(
+        record,
+        weights=body,
+        versions=tuple(earlier),
+        framework=record.framework or framework_of(file_name),
+        comment=record.comment if comment is None else comment,
+        system_tags=(*tags, PACKAGE_TAG) if is_package else tags,
+    )
+
+
+def _same_place(one: Json, other: Json) -> bool:
+    return bool(one.get("url")) and one.get("url") == other.get("url")
+
+
+def pack(files: Sequence[str | os.PathLike[str]], base: Path | None, target: Path) -> None:
+    """Write files into a zip, uncompressed, under their names below ``base``; the files stay.
+
+    Args:
+        files: what to pack; folders are passed over.
+        base: the folder that the names are relative to; the files' common one without it.
+        target: the zip.
+
+    Raises:
+        InvalidValueError: a file that is not there.
+    """
+    paths = [Path(file).absolute() for file in files]
+    for path in paths:
+        if not path.exists():
+            raise InvalidValueError(f"no file {path}: nothing to store", path=str(path))
+    plain = [path for path in paths if path.is_file()]
+    root = base.absolute() if base is not None else Path(os.path.commonpath([str(path.parent) for path in plain]))
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED, allowZip64=True, strict_timestamps=False) as archive:
+        for path in plain:
+            archive.write(path, path.relative_to(root).as_posix())
+
+
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder for a package in the making."""
+    return tempfile.TemporaryDirectory(prefix="localtrack-model-")
+
+
+def url_of(ctx: StoreContext, folder: Path | None, record: ModelRecord) -> str:
+    """Return the address of a model's weights: ``file://`` for what lies in the store; empty for none."""
+    weights = record.weights
+    if weights.get("url"):
+        return str(weights["url"])
+    path = _stored_path(ctx, folder, record)
+    return "" if path is None else storage.normal_url(path)
+
+
+def local_path(ctx: StoreContext, folder: Path | None, record: ModelRecord, *, force_download: bool = False) -> Path:
+    """Return a local path of a model's weights; of stored ones the file itself, which must not be changed.
+
+    Nothing is hashed and nothing local is copied.
+
+    Raises:
+        StorageError: there are no weights, or they can't be read.
+    """
+    path = _stored_path(ctx, folder, record)
+    if path is None:
+        url = str(record.weights.get("url", ""))
+        if not url:
+            raise StorageError(f"model {record.id} ({record.name}) has no weights yet", model_id=record.id)
+        return storage_cache.local_copy(url, context="models", force=force_download)
+    if not path.is_file():
+        raise StorageError(f"the weights of model {record.id} are gone: no file {path}", path=str(path))
+    return path
+
+
+def extracted(path: Path, record: ModelRecord) -> Path:
+    """Return the folder with the content of a package.
+
+    Raises:
+        CorruptFileError: it is damaged or hostile.
+    """
+    return storage_cache.extracted(path, context="models", origin=str(record.weights.get("sha256", "")))
+
+
+def check(path: Path, record: ModelRecord) -> None:
+    """Compare weights with the hash that the metadata has of them, where it has one.
+
+    Raises:
+        CorruptFileError: they were altered.
+    """
+    known = record.weights.get("sha256")
+    if known and storage.sha256_of(path) != known:
+        raise CorruptFileError(f"{path} does not match its SHA-256; restore it from a copy", path=str(path))
+
+
+def _stored_path(ctx: StoreContext, folder: Path | None, record: ModelRecord) -> Path | None:
+    """Return the path of weights in the store; ``task_file`` and models without a folder name it from their task's."""
+    weights = record.weights
+    if weights.get("file") and folder is not None:
+        return inside(folder, str(weights["file"]))
+    relative = weights.get("task_file") or weights.get("file")
+    if not relative:
+        return None
+    try:
+        return inside(tasks.folder_of(ctx, record.task), str(relative))
+    except TaskNotFoundError:
+        return None
