@@ -19,6 +19,7 @@ from localtrack.records.values import decode, encode
 from localtrack.services.context import StoreContext
 from localtrack.store.blobs import put_content, read_content
 
+PROPERTIES = "properties"
 CONFIGURATION_SUFFIX = {"dictionary": ".json", "json": ".json", "yaml": ".yaml", "text": ".txt"}
 
 
@@ -31,6 +32,28 @@ def merged(record: TaskRecord, entries: Mapping[str, Entry]) -> TaskRecord:
             new = {**new, "description": old["description"]}
         result[key] = new
     return record if result == record.parameters else replace(record, parameters=result)
+
+
+def with_properties(record: TaskRecord) -> TaskRecord:
+    """Return the record with its user properties among the parameters, section ``properties``, as ClearML shows them."""
+    properties = {f"{PROPERTIES}/{name}": item for name, item in record.properties.items()}
+    return replace(record, parameters={**record.parameters, **properties})
+
+
+def placed(record: TaskRecord, entries: Mapping[str, Entry], *, alone: bool = False) -> TaskRecord:
+    """Return the record with entries put where they belong: section ``properties`` to the user properties.
+
+    Args:
+        record: the task.
+        entries: full names to stored entries.
+        alone: the other parameters go; user properties stay in any case.
+    """
+    prefix = f"{PROPERTIES}/"
+    inputs = {key: item for key, item in entries.items() if not key.startswith(prefix)}
+    properties = {key.removeprefix(prefix): item for key, item in entries.items() if key.startswith(prefix)}
+    if properties:
+        record = replace(record, properties={**record.properties, **properties})
+    return replace(record, parameters=inputs) if alone else merged(record, inputs)
 
 
 def entries_of(*mappings: Mapping[str, Any], **values: Any) -> dict[str, Entry]:

@@ -16,16 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from localtrack.errors import InvalidValueError
-from localtrack.records import hocon
+from localtrack.records import entry_points, hocon
 from localtrack.records.parameters import Entry, entry, parse_text, split_name, text_of, to_bool
 from localtrack.records.status import parse_type
 from localtrack.records.task import Json, TaskRecord
 from localtrack.services.context import StoreContext
-from localtrack.services.parameters import configuration_text, dump_configuration, put_configuration
+from localtrack.services.parameters import (
+    PROPERTIES,
+    configuration_text,
+    dump_configuration,
+    put_configuration,
+)
 from localtrack.services.script_edits import with_script
 from localtrack.store.blobs import read_content
 
-PROPERTIES = "properties"
 _SCRIPT_NAMES = {
     "repository": "repository", "branch": "branch", "version_num": "commit", "entry_point": "entry_point",
     "working_dir": "working_dir", "binary": "binary",
@@ -49,6 +53,7 @@ def exported(record: TaskRecord, folder: Path) -> Json:
         "status": record.status,
         "script": {
             **{theirs: script.get(ours, "") for theirs, ours in _SCRIPT_NAMES.items()}, "diff": diff,
+            "entry_point": entry_points.from_working_dir(script.get("entry_point", ""), script.get("working_dir", "")),
             "requirements": {"pip": _text(folder, script.get("requirements")),
                              "freeze": _text(folder, script.get("freeze"))},
         },
@@ -184,6 +189,8 @@ def _input_model(model: Mapping[str, Any]) -> Json:
 def _script(body: Mapping[str, Any]) -> tuple[Json, dict[str, str | None]]:
     script = body.get("script") or {}
     fields: Json = {ours: script[theirs] for theirs, ours in _SCRIPT_NAMES.items() if script.get(theirs) is not None}
+    if fields.get("entry_point"):
+        fields["entry_point"] = entry_points.from_root(fields["entry_point"], str(fields.get("working_dir") or ""))
     own = (body.get("localtrack") or {}).get("script") or {}
     fields.update({name: value for name, value in own.items() if name not in _NOT_OWN})
     requirements = script.get("requirements") or {}

@@ -160,6 +160,17 @@ def test_user_properties(task: Task) -> None:
     assert sorted(task.get_user_properties()) == ["b", "c"]
 
 
+def test_user_properties_are_among_the_parameters(draft: Task) -> None:
+    """What get_parameters hands out can be handed to another task: properties stay properties."""
+    draft.set_user_properties(owner="ann", runs=3)
+    draft.set_parameter("Args/lr", 0.5)
+    assert draft.get_parameters(cast=True) == {"Args/lr": 0.5, "properties/owner": "ann", "properties/runs": 3}
+    assert draft.get_parameters_as_dict()["properties"] == {"owner": "ann", "runs": "3"}
+    draft.set_parameters({"Args/lr": 1, "properties/owner": "bob"})
+    assert draft.get_parameters(cast=True) == {"Args/lr": 1, "properties/owner": "bob", "properties/runs": 3}
+    assert draft.get_user_properties(value_only=True) == {"owner": "bob", "runs": 3}
+
+
 def test_labels(task: Task) -> None:
     """Label numbers come back."""
     task.connect_label_enumeration({"cat": 0, "dog": 1})

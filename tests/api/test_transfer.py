@@ -142,7 +142,7 @@ def test_clearmls_dictionary_is_read(root: Path) -> None:
     values = task.get_parameters(cast=True)
     assert values == {
         "General/lr": 0.1, "General/layers": [1, 2], "General/shape": (1, "x"), "General/none": None,
-        "General/flag": True, "General/odd": "many",
+        "General/flag": True, "General/odd": "many", "properties/who": "ada",
     }  # fmt: skip
     assert task.get_user_properties(value_only=True) == {"who": "ada"}
     assert task.get_configuration_object("model") == "layers: 3"
@@ -222,3 +222,15 @@ def test_a_running_task_keeps_its_packages(start: Callable[..., Task], tmp_path:
     assert task.get_requirements()["pip"] == "alpha==1\nbeta\n"
     assert task.get_script()["entry_point"] == "other.py"
     assert task.get_requirements()["freeze"]
+
+
+def test_the_entry_point_is_relative_to_the_working_directory(draft: Task) -> None:
+    """ClearML's spelling goes in and comes out; the store's is relative to the root, and so an agent finds the file."""
+    draft.set_script(working_dir="sub", entry_point="train.py")
+    assert draft._read().script["entry_point"] == "sub/train.py"
+    assert (draft.get_script()["entry_point"], draft.get_script()["working_dir"]) == ("train.py", "sub")
+    draft.set_script(working_dir="other")
+    assert draft._read().script["entry_point"] == "other/train.py"
+    copied = Task.import_task(draft.export_task())
+    assert copied is not None
+    assert copied._read().script["entry_point"] == "other/train.py"

@@ -62,9 +62,12 @@ class ParametersSection(Section):
         return connect_configuration(self, configuration, name or "General", description or "", ignore_remote_overrides)
 
     def get_parameters(self, backwards_compatibility: bool = True, cast: bool = False) -> dict[str, Any]:
-        """Return ``{"Section/name": value}``: texts as ClearML does, native values with ``cast``."""
-        record = self._read()
-        return parameters.as_values(record) if cast else dict(parameters.as_texts(record))
+        """Return ``{"Section/name": value}``: texts as ClearML does, native values with ``cast``.
+
+        User properties are among them, section ``properties``.
+        """
+        record = parameters.with_properties(self._read())
+        return parameters.as_values(record) if cast else parameters.as_texts(record)
 
     def get_parameter(self, name: str, default: Any = None, cast: bool = False) -> Any:
         """Return one parameter, ``default`` when there is none."""
@@ -72,29 +75,29 @@ class ParametersSection(Section):
 
     def get_parameters_as_dict(self, cast: bool = False) -> dict[str, Any]:
         """Return parameters nested by section and ``/``."""
-        return parameters.as_nested(self._read(), cast=cast)
+        return parameters.as_nested(parameters.with_properties(self._read()), cast=cast)
 
     def set_parameters(self, *args: Mapping[str, Any], **kwargs: Any) -> None:
-        """Replace all parameters, of every section."""
+        """Replace all parameters, of every section but the user properties."""
         entries = parameters.entries_of(*args, **kwargs)
-        self._edit(lambda record: replace(record, parameters=entries), "parameters replaced")
+        self._edit(lambda record: parameters.placed(record, entries, alone=True), "parameters replaced")
 
     def set_parameters_as_dict(self, dictionary: Mapping[str, Mapping[str, Any]]) -> None:
         """Add or change parameters given as ``{section: {name: value}}``; the others stay, as with ClearML."""
         entries = parameters.sections_of(dictionary)
-        self._edit(lambda record: parameters.merged(record, entries), "parameters")
+        self._edit(lambda record: parameters.placed(record, entries), "parameters")
 
     def update_parameters(self, *args: Mapping[str, Any], **kwargs: Any) -> None:
         """Add or change parameters; the others stay."""
         entries = parameters.entries_of(*args, **kwargs)
-        self._edit(lambda record: parameters.merged(record, entries), "parameters")
+        self._edit(lambda record: parameters.placed(record, entries), "parameters")
 
     def set_parameter(
         self, name: str, value: Any, description: str | None = None, value_type: type | str | None = None
     ) -> None:
         """Add or change one parameter."""
         new = entry(value, description or "", find_type_text(value_type))
-        self._edit(lambda record: parameters.merged(record, {full_name(name): new}), "parameter")
+        self._edit(lambda record: parameters.placed(record, {full_name(name): new}), "parameter")
 
     def delete_parameter(self, name: str, force: bool = False) -> bool:
         """Remove one parameter.
@@ -225,4 +228,4 @@ class PrefixedParameters:
         entries = {
             full_name(f"{section}{name}"): entry(value, texts.get(name, "")) for name, value in dictionary.items()
         }
-        self._task._edit(lambda record: parameters.merged(record, entries), "parameters")
+        self._task._edit(lambda record: parameters.placed(record, entries), "parameters")

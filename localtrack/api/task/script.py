@@ -13,6 +13,7 @@ from typing import Any
 
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError
+from localtrack.records import entry_points
 from localtrack.runtime import current
 from localtrack.runtime.code_choices import CHOICES
 from localtrack.services import script_edits
@@ -67,13 +68,18 @@ class ScriptSection(Section):
             )
 
     def get_script(self) -> dict[str, Any]:
-        """Return repository, branch, commit, entry point, working directory and diff of the task's code."""
+        """Return repository, branch, commit, entry point, working directory and diff of the task's code.
+
+        The entry point is relative to the working directory, that to the root of the repository.
+        """
         script = self._read().script
+        folder = script.get("working_dir", "")
         text = self._text("diff") or self._text("source")
         return {
             "repository": script.get("repository", ""), "branch": script.get("branch", ""),
-            "version_num": script.get("commit", ""), "entry_point": script.get("entry_point", ""),
-            "working_dir": script.get("working_dir", ""), "binary": script.get("binary", ""), "diff": text,
+            "version_num": script.get("commit", ""),
+            "entry_point": entry_points.from_working_dir(script.get("entry_point", ""), folder), "working_dir": folder,
+            "binary": script.get("binary", ""), "diff": text,
             "root": script.get("root", ""), "argv": list(script.get("argv", ())),
         }  # fmt: skip
 
@@ -89,12 +95,14 @@ class ScriptSection(Section):
     ) -> None:
         """Change what is recorded of the task's code; an empty text takes a part away, None leaves it.
 
+        The entry point is relative to the working directory, also when that alone is changed.
+
         Raises:
             NotEditableError: the task is neither a draft nor run by this process.
         """
         fields = {
             "repository": repository, "branch": branch, "commit": commit, "working_dir": working_dir,
-            "entry_point": entry_point, "binary": binary, "root": None if repository is None else "",
+            "entry_point": self._entry_point(working_dir, entry_point), "binary": binary, "root": None if repository is None else "",
         }  # fmt: skip
         self._change_script(fields, {"diff": diff}, "script")
 
@@ -147,6 +155,16 @@ class ScriptSection(Section):
     def _is_adopted(self) -> bool:
         """Tell whether an agent runs this task in this process: what is recorded stays then."""
         return self._session is not None and self._session.options.remote
+
+    def _entry_point(self, folder: str | None, entry_point: str | None) -> str | None:
+        """Return the entry point to store for what a call changes; None where it stays."""
+        if folder is None and entry_point is None:
+            return None
+        script = self._read().script
+        was_in = script.get("working_dir", "")
+        if entry_point is None:
+            entry_point = entry_points.from_working_dir(script.get("entry_point", ""), was_in)
+        return entry_points.from_root(entry_point, was_in if folder is None else folder)
 
     def _change_script(self, fields: dict[str, Any], texts: dict[str, str | None], label: str) -> None:
         if self._session is not None and self._owned:
