@@ -13,9 +13,6 @@ import pytest
 import localtrack
 
 needs_models = pytest.mark.xfail(not hasattr(localtrack, "OutputModel"), reason="waits for OutputModel")
-needs_figures = pytest.mark.xfail(
-    not hasattr(localtrack.Logger, "report_matplotlib_figure"), reason="waits for the Logger's plots"
-)
 
 
 def test_the_real_clearml_is_not_here() -> None:
@@ -78,7 +75,6 @@ def test_accelerate(arrive):
     assert "é" in json.dumps(arrived.plots["frame", "train", 2], ensure_ascii=False)
 
 
-@needs_figures
 def test_ignite(arrive, tmp_path):
     """Ignite's logger with all its handlers and its saver: scalars, histograms of weights and gradients, checkpoints."""
     arrived = arrive("ignite_handlers.py", str(tmp_path / "checkpoints"))
@@ -96,10 +92,9 @@ def test_ignite(arrive, tmp_path):
     assert sum(bars["y"]) == 6
     assert "through the logger's own methods" in arrived.console
     assert "Can not find artifact nothing by that name" in arrived.console
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["model_checkpoint_2.pt"]
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["model_2.pt"]
 
 
-@needs_figures
 def test_ultralytics(arrive, tmp_path):
     """A YOLO trained for two epochs: arguments, scalars, single values, samples, figures and the best model."""
     arrived = arrive("ultralytics_yolo.py", str(tmp_path / "data"))
@@ -111,15 +106,11 @@ def test_ultralytics(arrive, tmp_path):
     assert "model/parameters" in arrived.summary
     assert "metrics/mAP50(B)" in arrived.summary
     assert {"Mosaic", "Validation"} <= {title for title, _, _ in arrived.media}
-    assert {"results", "confusion_matrix"} <= {title for title, _, _ in arrived.plots} | {
-        title for title, _, _ in arrived.media
-    }
+    assert {"results", "confusion_matrix"} <= {title for title, _, _ in arrived.plots}
     (model,) = record.output_models
     assert model["name"] == "tiny"
-    best = tmp_path / "runs" / "tiny" / "weights" / "best.pt"
-    found = best if best.exists() else next(tmp_path.rglob("best.pt"))
-    assert model["size_bytes"] == found.stat().st_size
-    assert (arrived.folder / model["file"]).read_bytes() == found.read_bytes()
+    (best,) = tmp_path.rglob("weights/best.pt")
+    assert (arrived.folder / model["file"]).read_bytes() == best.read_bytes()
 
 
 def test_monai(arrive, tmp_path):

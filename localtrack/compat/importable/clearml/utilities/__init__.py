@@ -1,5 +1,5 @@
 """Small things that clients use."""
 
-from clearml.utilities import proxy_object
+from clearml.utilities import plotly_reporter, proxy_object
 
-__all__ = ["proxy_object"]
+__all__ = ["plotly_reporter", "proxy_object"]

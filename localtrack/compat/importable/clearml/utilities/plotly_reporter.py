@@ -1,0 +1,5 @@
+"""Lines of a plot."""
+
+from localtrack.services.figures import SeriesInfo
+
+__all__ = ["SeriesInfo"]
