@@ -105,7 +105,7 @@ def gc(shell: Shell, dry_run: bool, days: float, yes: bool, as_json: bool) -> No
     from localtrack.services import collection
 
     found = list(collection.find(shell.ctx, older_than_s=days * DAY_S))
-    doomed = [item for item in found if item.kind != collection.JOURNAL]
+    doomed = [item for item in found if item.kind not in (collection.JOURNAL, collection.PARTS)]
     if not as_json and (dry_run or doomed):
         _print_garbage(found)
     if doomed and not dry_run:

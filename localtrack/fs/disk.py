@@ -58,24 +58,46 @@ def read_bytes(path: Path, limit_bytes: int | None = None) -> bytes:
     """
 
     def once() -> bytes:
-        fd = os.open(path, os.O_RDONLY | _NOFOLLOW | _CLOEXEC | os.O_NONBLOCK)
+        fd = _open_regular(path)
         try:
-            info = os.fstat(fd)
-            if not stat.S_ISREG(info.st_mode):
-                raise OSError(errno.EINVAL, "not a regular file", str(path))
-            if limit_bytes is not None and info.st_size > limit_bytes:
+            if limit_bytes is not None and os.fstat(fd).st_size > limit_bytes:
                 raise OSError(errno.EFBIG, f"longer than {limit_bytes} bytes", str(path))
             with os.fdopen(fd, "rb", closefd=False) as stream:
                 return stream.read()
         finally:
             os.close(fd)
 
+    return _seeing(path, once)
+
+
+def open_regular(path: Path) -> int:
+    """Return a descriptor for reading a regular file, as careful as :func:`read_bytes`; the caller closes it.
+
+    Raises:
+        OSError: it is missing, unreadable, or no regular file.
+    """
+    return _seeing(path, lambda: _open_regular(path))
+
+
+def _open_regular(path: Path) -> int:
+    fd = os.open(path, os.O_RDONLY | _NOFOLLOW | _CLOEXEC | os.O_NONBLOCK)
     try:
-        return retrying(once)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _seeing(path: Path, action: Callable[[], _T]) -> _T:
+    """Run what opens a file; a name that is listed and not found is looked for once more."""
+    try:
+        return retrying(action)
     except FileNotFoundError:
         if not is_listed(path):
             raise
-        return retrying(once)
+        return retrying(action)
 
 
 def list_names(path: Path) -> list[str]:

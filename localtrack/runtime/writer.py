@@ -199,12 +199,18 @@ class TaskWriter:
 
         Args:
             journals: nobody writes to them any more.
-            within_s: when so many seconds have passed, the rest stay journals; one is 2 MiB, and done in a moment.
+            within_s: when so many seconds have passed, the rest stay journals; one is 2 MiB, and done in a moment. Small
+                parts are merged in what is left of the time.
         """
         until = time.monotonic() + within_s
         if not journals or within_s <= 0:
             return
+        from localtrack.store.merging import crowded_writers, merge_parts
         from localtrack.store.parts import fold
+
+        def proceed() -> bool:
+            is_called_off = threading.current_thread() is self._thread and self._stop.is_set()
+            return time.monotonic() < until and not is_called_off
 
         for journal in journals:
             if time.monotonic() >= until:
@@ -213,6 +219,11 @@ class TaskWriter:
                 fold(self.ctx.store.disk, journal, trusted=True)
             except (OSError, LocaltrackError) as error:
                 self.say_once("fold", f"{journal} stays a journal: {error}")
+        if self.id in crowded_writers(self.layout.scalars):
+            try:
+                merge_parts(self.ctx.store.disk, self.layout.scalars, self.id, proceed)
+            except (OSError, LocaltrackError) as error:
+                self.say_once("merge", f"the parts of {self.layout.scalars} stay as many as they are: {error}")
 
     def _run(self) -> None:
         ticks = 0

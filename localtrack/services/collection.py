@@ -24,7 +24,8 @@ from localtrack.store.blobs import file_size
 from localtrack.store.layout import TaskLayout
 from localtrack.store.models import model_folders, read_model
 
-TRASH, ARTIFACT, MODEL, TEMPORARY, JOURNAL = "trash", "artifact", "model", "temporary", "journal"
+TRASH, ARTIFACT, MODEL, TEMPORARY = "trash", "artifact", "model", "temporary"
+JOURNAL, PARTS = "journal", "parts"
 GRACE_S = 24 * 3600.0
 LEASE_FACTOR = 10.0
 
@@ -34,8 +35,9 @@ class Garbage:
     """One thing that may go.
 
     Attributes:
-        kind: ``trash`` entry, unreferenced ``artifact`` or ``model`` folder, ``temporary`` file, or the ``journal`` of a dead
-            writer, which is folded into Parquet and loses nothing.
+        kind: ``trash`` entry, unreferenced ``artifact`` or ``model`` folder, ``temporary`` file, the ``journal`` of a dead
+            writer, which is folded into Parquet and loses nothing, or the many small ``parts`` of one, which are merged
+            and lose nothing either (``path`` is the first of them).
         path: the file or folder.
         size_bytes: what it holds.
         age_s: seconds since it was last changed, by the store's clock.
@@ -67,11 +69,12 @@ def find(ctx: StoreContext, *, older_than_s: float = 0.0) -> Iterator[Garbage]:
             yield from _artifacts(folder, record, clock)
             yield from _models(folder, record, clock)
             yield from _journals(ctx, folder, clock)
+            yield from _parts(ctx, folder, clock)
     yield from _temporary(ctx, clock)
 
 
 def remove(ctx: StoreContext, item: Garbage) -> None:
-    """Remove one thing that :func:`find` found; a journal is folded into a Parquet part.
+    """Remove one thing that :func:`find` found; a journal is folded into a Parquet part, small parts are merged.
 
     Raises:
         OSError: it can't be removed.
@@ -79,6 +82,10 @@ def remove(ctx: StoreContext, item: Garbage) -> None:
     """
     if item.kind == JOURNAL:
         _fold(ctx, item.path)
+    elif item.kind == PARTS:
+        from localtrack.store.merging import merge_parts
+
+        merge_parts(ctx.store.disk, item.path.parent, item.path.name.rpartition("-")[0])
     elif item.path.is_dir() and not item.path.is_symlink():
         remove_tree(item.path)
     else:
@@ -187,6 +194,18 @@ def _journals(ctx: StoreContext, folder: Path, clock: float) -> Iterator[Garbage
         age_s = _age_s(path, clock)
         if age_s is not None:
             yield Garbage(JOURNAL, path, file_size(path), age_s, f"scalars of {folder.name}, whose process is gone")
+
+
+def _parts(ctx: StoreContext, folder: Path, clock: float) -> Iterator[Garbage]:
+    from localtrack.store.merging import mergeable_parts
+
+    layout = TaskLayout(folder)
+    for writer, parts in mergeable_parts(layout.scalars):
+        if not _is_dead(ctx, layout, writer, clock):
+            continue
+        ages = [age_s for age_s in (_age_s(path, clock) for path in parts) if age_s is not None]
+        about = f"{len(parts)} small parts of {folder.name}, which become one"
+        yield Garbage(PARTS, parts[0], sum(map(file_size, parts)), min(ages, default=0.0), about)
 
 
 def _is_dead(ctx: StoreContext, layout: TaskLayout, writer: str, clock: float) -> bool:

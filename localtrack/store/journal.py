@@ -362,6 +362,8 @@ def read_journal(path: Path) -> tuple[dict[int, tuple[str, str]], list[Point], i
             f"{path} is no scalar journal; move it away to read the other series of this task", path=str(path)
         )
     names = read_series(path.with_suffix(".series"))
+    if not names and not path.exists():
+        raise FileNotFoundError(errno.ENOENT, "it became a part while it was read", str(path))
     points: list[Point] = []
     damaged = trailing = 0
     crc32, view = zlib.crc32, memoryview(data)

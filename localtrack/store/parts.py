@@ -10,24 +10,30 @@ Source: docs/format/v1.md, "scalars/<writer>-<n>.parquet".
 from __future__ import annotations
 
 import json
+import os
 from array import array
-from itertools import accumulate
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from localtrack.errors import CorruptFileError
-from localtrack.fs.disk import Disk, read_bytes, remove_files
+from localtrack.fs.disk import Disk, open_regular, read_bytes, remove_files
 from localtrack.store.journal import HEADER, MAGIC, RECORD_BYTES, read_journal, read_series
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 COLUMNS = ("title", "series", "iteration", "time", "value")
 SUPERSEDES_KEY = b"localtrack.supersedes"
 SCHEMA_KEY = b"localtrack.schema"
 SCHEMA = b"localtrack/scalars/1"
 ROW_GROUP_POINTS = 1024
-BATCH_ROWS = 262_144
+GROUP_LIMIT = 1 << 22
+WHOLE_BYTES = 4 << 20
 
 
 def fold(disk: Disk, journal: Path, *, trusted: bool) -> Path | None:
@@ -184,14 +190,31 @@ def _time_type() -> pa.DataType:
 
 def write_part(table: pa.Table, supersedes: list[str], sink: BinaryIO) -> None:
     """Write a sorted table (with its ``rank`` column) as a Parquet part."""
+    bounds = _row_groups(table)
+    with part_writer(sink, supersedes) as write:
+        for start, end in bounds:
+            write(table.slice(start, end - start))
+
+
+@contextmanager
+def part_writer(sink: BinaryIO, supersedes: list[str]) -> Iterator[Callable[[pa.Table], None]]:
+    """Return what writes one row group after another into a part, sorted by title, series and iteration.
+
+    Args:
+        sink: where the part goes; it is whole when the context is left without an exception.
+        supersedes: names of the journals and parts that it stands for.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    schema = pa.schema(
+        [("title", pa.string()), ("series", pa.string()), ("iteration", pa.int64()), ("time", _time_type()),
+         ("value", pa.float64())]
+    )  # fmt: skip
     metadata = {SCHEMA_KEY: SCHEMA, SUPERSEDES_KEY: json.dumps(supersedes).encode()}
-    bounds = _row_groups(table)
-    table = table.select(list(COLUMNS))
     with pq.ParquetWriter(
         sink,
-        _own_labels(table.slice(0, 0)).schema,
+        schema,
         compression="snappy",
         use_dictionary=["title", "series"],
         column_encoding={
@@ -203,8 +226,7 @@ def write_part(table: pa.Table, supersedes: list[str], sink: BinaryIO) -> None:
         store_schema=False,
         write_page_checksum=True,
     ) as writer:
-        for start, end in bounds:
-            writer.write_table(_own_labels(table.slice(start, end - start)), row_group_size=BATCH_ROWS)
+        yield lambda rows: writer.write_table(_own_labels(rows.select(list(COLUMNS))), row_group_size=GROUP_LIMIT)
         writer.add_key_value_metadata({key.decode(): value.decode() for key, value in metadata.items()})
 
 
@@ -239,6 +261,102 @@ def _row_groups(table: pa.Table) -> list[tuple[int, int]]:
     return bounds
 
 
+@dataclass(frozen=True, slots=True)
+class GroupFacts:
+    """What the statistics say of a row group with a single series: its lowest and highest iteration, and its rows."""
+
+    key: tuple[str, str]
+    low: int
+    high: int
+    rows: int
+
+
+class PartFile:
+    """A part whose end was read: what it stands for, and which row groups hold which series."""
+
+    def __init__(self, path: Path, file: pq.ParquetFile) -> None:
+        self.path = path
+        self._file = file
+        self.rows: int = file.metadata.num_rows
+        self.row_groups: int = file.metadata.num_row_groups
+        self.supersedes = _names_in((file.metadata.metadata or {}).get(SUPERSEDES_KEY, b"[]"))
+
+    @classmethod
+    def open(cls, path: Path) -> PartFile:
+        """Open a part.
+
+        Raises:
+            FileNotFoundError: it is gone.
+            CorruptFileError: it is no whole part, or can't be read.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            source = _source(path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _corrupt(path, error.strerror) from None
+        try:
+            return cls(
+                path, pq.ParquetFile(source, read_dictionary=["title", "series"], page_checksum_verification=True)
+            )
+        except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
+            raise _corrupt(path, error) from None
+
+    def read(self, groups: Sequence[int] | None = None, columns: Sequence[str] = COLUMNS) -> pa.Table:
+        """Return columns of some row groups, of all when None.
+
+        Raises:
+            CorruptFileError: they can't be read.
+        """
+        import pyarrow as pa
+
+        wanted = range(self.row_groups) if groups is None else groups
+        try:
+            table = self._file.read_row_groups(list(wanted), columns=list(columns), use_threads=groups is None)
+        except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
+            raise _corrupt(self.path, error) from None
+        for column in columns:
+            _check_column(self.path, table, column)
+        return table
+
+    def facts(self, group: int) -> GroupFacts | None:
+        """Return what the statistics say of a row group; None where it holds several series, or they don't say."""
+        facts = self._file.metadata.row_group(group)
+        bounds = self._bounds(group)
+        titles, series, steps = (bounds.get(name) for name in ("title", "series", "iteration"))
+        if titles is None or series is None or steps is None or titles[0] != titles[1] or series[0] != series[1]:
+            return None
+        return GroupFacts((titles[0], series[0]), steps[0], steps[1], facts.num_rows)
+
+    def matching(self, title: str | None, series: str | None) -> list[int]:
+        """Return the row groups in which a graph, or a line of it, may be; None stands for any."""
+        wanted = {name: text for name, text in (("title", title), ("series", series)) if text is not None}
+        if not wanted:
+            return list(range(self.row_groups))
+        found = []
+        for group in range(self.row_groups):
+            bounds = self._bounds(group)
+            if all(
+                span is None or span[0] <= text <= span[1]
+                for text, span in ((text, bounds.get(name)) for name, text in wanted.items())
+            ):
+                found.append(group)
+        return found
+
+    def _bounds(self, group: int) -> dict[str, tuple[Any, Any] | None]:
+        facts = self._file.metadata.row_group(group)
+        bounds: dict[str, tuple[Any, Any] | None] = {}
+        for number in range(facts.num_columns):
+            column = facts.column(number)
+            known = column.statistics
+            is_known = known is not None and known.has_min_max
+            bounds[column.path_in_schema] = (known.min, known.max) if is_known else None
+        return bounds
+
+
 def read_part(path: Path, columns: tuple[str, ...] = COLUMNS) -> pa.Table:
     """Return a part's columns.
 
@@ -246,25 +364,21 @@ def read_part(path: Path, columns: tuple[str, ...] = COLUMNS) -> pa.Table:
         FileNotFoundError: it is gone.
         CorruptFileError: it is no whole part, or can't be read.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    return PartFile.open(path).read(columns=columns)
 
+
+def _source(path: Path) -> Any:
+    """Return a part for reading: a small one whole, of a large one what is asked for."""
+    import pyarrow as pa
+
+    fd = open_regular(path)
     try:
-        data = read_bytes(path)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise _corrupt(path, error.strerror) from None
-    try:
-        source = pq.ParquetFile(
-            pa.BufferReader(data), read_dictionary=["title", "series"], page_checksum_verification=True
-        )
-        table = source.read(columns=list(columns))
-    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
-        raise _corrupt(path, error) from None
-    for column in columns:
-        _check_column(path, table, column)
-    return table
+        if os.fstat(fd).st_size > WHOLE_BYTES and os.path.exists(f"/proc/self/fd/{fd}"):
+            return pa.OSFile(f"/proc/self/fd/{fd}")  # the file that was just looked at, whatever its name is by now
+        with os.fdopen(fd, "rb", closefd=False) as stream:
+            return pa.BufferReader(stream.read())
+    finally:
+        os.close(fd)
 
 
 def _check_column(path: Path, table: pa.Table, name: str) -> None:
@@ -282,11 +396,48 @@ def _check_column(path: Path, table: pa.Table, name: str) -> None:
 
 def superseded_by(table: pa.Table) -> list[str]:
     """Return the names of the journals and parts that a part, as it was read, stands for."""
+    return _names_in((table.schema.metadata or {}).get(SUPERSEDES_KEY, b"[]"))
+
+
+def _names_in(text: bytes) -> list[str]:
     try:
-        names: Any = json.loads((table.schema.metadata or {}).get(SUPERSEDES_KEY, b"[]"))
+        names: Any = json.loads(text)
     except ValueError:
         return []
     return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def labelled(points: pa.Table, key: tuple[str, str]) -> pa.Table:
+    """Return points with the columns ``title`` and ``series``, each one name throughout."""
+    import pyarrow as pa
+
+    zeros = pa.Array.from_buffers(pa.int32(), points.num_rows, [None, pa.py_buffer(bytes(4 * points.num_rows))])
+    for name, text in zip(("title", "series"), key, strict=True):
+        points = points.append_column(name, pa.DictionaryArray.from_arrays(zeros, _texts([text])))
+    return points
+
+
+def row_runs(table: pa.Table) -> list[tuple[int, int, tuple[str, str]]]:
+    """Return the row ranges in which title and series stay the same."""
+    import pyarrow.compute as pc
+
+    edges = {0, table.num_rows}
+    for name in ("title", "series"):
+        position = 0
+        previous: str | None = None
+        for chunk in table[name].chunks:
+            encoded = pc.run_end_encode(chunk.indices)
+            labels = chunk.dictionary.to_pylist()
+            start = 0
+            for end, code in zip(encoded.run_ends.to_pylist(), encoded.values.to_pylist(), strict=True):
+                if labels[code] != previous:
+                    edges.add(position + start)
+                    previous = labels[code]
+                start = end
+            position += len(chunk)
+    ordered = sorted(edges)
+    titles, series = table["title"], table["series"]
+    return [(start, end, (titles[start].as_py(), series[start].as_py())) for start, end in pairwise(ordered)]
 
 
 def _corrupt(path: Path, why: object) -> CorruptFileError:

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localtrack.errors import CorruptFileError
 from localtrack.fs.disk import list_names
 from localtrack.store.journal import read_journal
-from localtrack.store.parts import read_part, superseded_by
+from localtrack.store.parts import PartFile, row_runs
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LISTING_ATTEMPTS = 5
+LISTING_ATTEMPTS = 20
 
 
 @dataclass(slots=True)
@@ -67,9 +66,10 @@ def read_scalars(
     Returns:
         The points, each series in order of iteration; damaged files are named in ``problems`` and left out.
     """
+    known: dict[str, PartFile] = {}
     for attempt in range(LISTING_ATTEMPTS):
         try:
-            return _read_once(folder, title, series, without)
+            return _read_once(folder, title, series, without, known)
         except FileNotFoundError:
             # a journal became a part between the listing and the open: list again
             if attempt == LISTING_ATTEMPTS - 1:
@@ -77,27 +77,69 @@ def read_scalars(
     raise AssertionError("unreachable")
 
 
-def _read_once(folder: Path, title: str | None, series: str | None, without: frozenset[str]) -> Scalars:
+def _read_once(
+    folder: Path, title: str | None, series: str | None, without: frozenset[str], known: dict[str, PartFile]
+) -> Scalars:
+    """Read what one listing shows; parts that an earlier try has opened are ``known``: they never change."""
     result = Scalars()
-    names = [name for name in list_names(folder) if name.rpartition("-")[0] not in without]
-    tables: dict[str, pa.Table] = {}
-    superseded: set[str] = set()
-    for name in sorted(name for name in names if name.endswith(".parquet")):
-        try:
-            tables[name] = read_part(folder / name)
-        except CorruptFileError as error:
-            result.problems.append(str(error))
-            continue
-        superseded.add(name.removesuffix(".parquet") + ".journal")
-        superseded.update(set(superseded_by(tables[name])) - {name})
+    names = [name for name in _settled_names(folder) if name.rpartition("-")[0] not in without]
+    parts = _open_parts(result, folder, [name for name in names if name.endswith(".parquet")], known)
+    tables, superseded = _read_parts(result, parts, title, series)
     for name in sorted(name for name in names if name.endswith(".journal") and name not in superseded):
         _add_journal(result, folder / name, title, series)
-    for name, table in tables.items():
-        if name not in superseded:
-            _add_part(result, table, title, series)
+    for table in tables:
+        _add_part(result, table, title, series)
     for points in result.series.values():
         points.sort()
     return result
+
+
+def _settled_names(folder: Path) -> list[str]:
+    """Return the names in a folder, from two listings that agree.
+
+    While one listing is on its way, a part may get its name behind it and what it stands for go before it.
+    """
+    names = set(list_names(folder))
+    for _ in range(LISTING_ATTEMPTS):
+        again = set(list_names(folder))
+        if again == names:
+            break
+        names = again
+    return sorted(names)
+
+
+def _open_parts(result: Scalars, folder: Path, names: list[str], known: dict[str, PartFile]) -> dict[str, PartFile]:
+    parts: dict[str, PartFile] = {}
+    for name in names:
+        try:
+            parts[name] = known[name] = known.get(name) or PartFile.open(folder / name)
+        except CorruptFileError as error:
+            result.problems.append(str(error))
+    return parts
+
+
+def _read_parts(
+    result: Scalars, parts: dict[str, PartFile], title: str | None, series: str | None
+) -> tuple[list[pa.Table], set[str]]:
+    """Return the points of all parts that none stands for, and the names of what a part stands for.
+
+    A part that turns out to be unreadable stands for nothing: what it named is read instead, where it is still there.
+    """
+    tables: dict[str, pa.Table] = {}
+    while True:
+        superseded = {name.removesuffix(".parquet") + ".journal" for name in parts}
+        superseded.update(each for name, part in parts.items() for each in part.supersedes if each != name)
+        wanted = [name for name in parts if name not in superseded]
+        for name in wanted:
+            if name not in tables:
+                try:
+                    tables[name] = parts[name].read(parts[name].matching(title, series))
+                except CorruptFileError as error:
+                    result.problems.append(str(error))
+                    del parts[name]
+                    break
+        else:
+            return [tables[name] for name in wanted], superseded
 
 
 def _add_journal(result: Scalars, path: Path, title: str | None, series: str | None) -> None:
@@ -139,7 +181,7 @@ def _add_part(result: Scalars, table: pa.Table, title: str | None, series: str |
     iterations = _ints(table["iteration"])
     times = _ints(table["time"].cast(pa.int64()))
     values = array("d", _packed(table["value"]))
-    for start, end, name in _runs(table):
+    for start, end, name in row_runs(table):
         points = result.of(*name)
         points.iterations.extend(iterations[start:end])
         points.times_us.extend(times[start:end])
@@ -157,28 +199,3 @@ def _packed(column: pa.ChunkedArray) -> bytes:
         data = chunk.buffers()[1]
         chunks.append(memoryview(data)[chunk.offset * 8 : (chunk.offset + len(chunk)) * 8])
     return b"".join(chunks)
-
-
-def _runs(table: pa.Table) -> list[tuple[int, int, tuple[str, str]]]:
-    """Return the row ranges in which title and series stay the same."""
-    import pyarrow.compute as pc
-
-    edges = {0, table.num_rows}
-    for name in ("title", "series"):
-        position = 0
-        previous: str | None = None
-        for chunk in table[name].chunks:
-            plain = chunk.cast("string") if not hasattr(chunk, "indices") else chunk
-            encoded = pc.run_end_encode(plain.indices if hasattr(plain, "indices") else plain)
-            labels = plain.dictionary.to_pylist() if hasattr(plain, "indices") else None
-            start = 0
-            for end, code in zip(encoded.run_ends.to_pylist(), encoded.values.to_pylist(), strict=True):
-                label = labels[code] if labels is not None else code
-                if label != previous:
-                    edges.add(position + start)
-                    previous = label
-                start = end
-            position += len(chunk)
-    ordered = sorted(edges)
-    titles, series = table["title"], table["series"]
-    return [(start, end, (titles[start].as_py(), series[start].as_py())) for start, end in pairwise(ordered)]

@@ -28,6 +28,7 @@ from tests.benchmarks.measure import (
     not_measured,
     size_on_disk,
 )
+from tests.benchmarks.merging import merging
 
 POINTS = 100_000
 STEPS = 2_000
@@ -256,4 +257,5 @@ ALL: dict[str, Callable[[Bench], list[Figure]]] = {
     "eight-processes": eight_processes,
     "killed": killed,
     "memory": memory,
+    "merging": merging,
 }

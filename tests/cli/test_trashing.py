@@ -163,6 +163,31 @@ def test_gc_folds_journals_of_dead_writers(cli, ctx, make):
     assert reports.scalars(layout.folder).series["loss", "test"].values.tolist() == [0.25]
 
 
+def test_gc_merges_the_small_parts_of_dead_writers(cli, ctx, make, monkeypatch):
+    """Where a dead writer left more than sixteen parts, gc makes one of them without a question; a dry run only says so."""
+    from localtrack.services import reports
+    from localtrack.store import journal
+    from localtrack.store.journal import ScalarJournal
+    from localtrack.store.parts import fold
+
+    monkeypatch.setattr(journal, "ROLL_BYTES", 320)
+    task = make(status=Status.COMPLETED)
+    layout = TaskLayout(tasks.folder_of(ctx, task.id))
+    pen = ScalarJournal(ctx.store.disk, layout.scalars, "w", pytest.fail)
+    for step in range(200):
+        pen.report("loss", "test", step / 7, step)
+    for path in pen.close():
+        fold(ctx.store.disk, path, trusted=True)
+    assert "parts" not in {item["kind"] for item in cli("gc", "--dry-run", "--json").json["items"]}
+    for path in (*layout.scalars.iterdir(), layout.scalars):
+        age(path, 2)  # no such writer is known: it counts as dead when nothing has happened for a day
+    (item,) = cli("gc", "--dry-run", "--json").json["items"]
+    assert (item["kind"], item["about"][:14]) == ("parts", "23 small parts")
+    assert cli("gc").code == 0
+    assert [path.name for path in layout.scalars.iterdir()] == ["w-m1.parquet"]
+    assert reports.scalars(layout.folder).of("loss", "test").values.tolist() == [step / 7 for step in range(200)]
+
+
 def test_gc_leaves_journals_of_writers_that_may_live(cli, ctx, make):
     """A journal whose writer is not known to be dead is left alone."""
     task = make(points=[("loss", "test", 0.25, 3)], status=Status.COMPLETED)

@@ -20,7 +20,7 @@ from localtrack.records.status import Status
 from localtrack.services import artifacts, lifecycle, tasks
 from localtrack.services.context import StoreContext
 from localtrack.store import journal as journal_module
-from localtrack.store import metadata
+from localtrack.store import merging, metadata
 from localtrack.store.console import ConsoleLog, read_console
 from localtrack.store.documents import parse_sealed
 from localtrack.store.journal import ScalarJournal
@@ -361,3 +361,37 @@ def test_every_death_is_counted(base: Path) -> None:
     found.extend(death for _, death in deaths(_worlds(base), operation))
     assert len(found) > 10
     assert [death.finished for death in found] == [False] * (len(found) - 1) + [True]
+
+
+def test_merging_parts(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed at any step of a merge, every point is there once; whoever comes next ends with one part and no leftovers."""
+    monkeypatch.setattr(journal_module, "ROLL_BYTES", 96)
+    monkeypatch.setattr(merging, "FEW", 3)
+    make = _worlds(base)
+
+    def prepare(number: int) -> World:
+        ctx, task_id, folder = make(number)
+        pen = ScalarJournal(ctx.store.disk, folder / "scalars", "w", _fail)
+        for step in range(12):
+            pen.report("a", "b" if step % 3 else "c", float(step), step)
+        for journal in pen.close():
+            fold(ctx.store.disk, journal, trusted=True)
+        return ctx, task_id, folder
+
+    def operation(world: World, say: Say) -> None:
+        ctx, _, folder = world
+        merging.merge_parts(ctx.store.disk, folder / "scalars", "w")
+        say("merged")
+
+    for (ctx, _, folder), death in deaths(prepare, operation):
+        _check_store(ctx.store.root)
+        for _ in range(2):
+            found = read_scalars(folder / "scalars")
+            assert found.problems == []
+            assert found.of("a", "b").values.tolist() == [float(step) for step in range(12) if step % 3]
+            assert found.of("a", "c").values.tolist() == [0.0, 3.0, 6.0, 9.0]
+            names = {path.name for path in (folder / "scalars").iterdir()}
+            assert not death.said or names == {"w-m1.parquet"}
+            for writer, _ in merging.mergeable_parts(folder / "scalars"):
+                merging.merge_parts(ctx.store.disk, folder / "scalars", writer)
+        assert {path.name for path in (folder / "scalars").iterdir()} == {"w-m1.parquet"}

@@ -190,3 +190,30 @@ def test_published_stays_published(old: StoreContext) -> None:
     """The rules hold for old tasks as well."""
     with pytest.raises(NotEditableError):
         tasks.edit(old, EXPECTED["run"], lambda r: replace(r, parameters={}), "edit")
+
+
+def test_a_merged_part_counts_for_what_it_stands_for(tmp_path: Path) -> None:
+    """Of a merged part and what a death left of its sources, every point counts once; a merge removes the leftovers."""
+    from localtrack.fs.disk import Disk
+    from localtrack.store.merging import merge_parts, mergeable_parts
+    from localtrack.store.scalars import read_scalars
+
+    folder = tmp_path / "scalars"
+    shutil.copytree(PLACE.parent / "merged" / "scalars", folder)
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == json.loads((PLACE.parent / "merged" / "expected.json").read_text())
+
+    def check() -> None:
+        found = read_scalars(folder)
+        assert found.problems == []
+        for series, first in (("test é", 0), ("train", 1)):
+            points = found.series["loss", series]
+            assert points.iterations.tolist() == list(range(8))
+            assert repr(points.values.tolist()) == repr((VALUES * 2)[first::2])
+            assert points.times_us.tolist() == [START_US + step for step in range(first, 16, 2)]
+
+    check()
+    ((writer, _),) = mergeable_parts(folder)
+    merge_parts(Disk(tmp_path / "tmp"), folder, writer)
+    assert [path.name for path in folder.iterdir()] == [f"{writer}-m1.parquet"]
+    check()

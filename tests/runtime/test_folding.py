@@ -87,3 +87,26 @@ def test_no_time_at_all_does_not_even_load_pyarrow(tmp_path):
     collection.remove(ctx, item)
     assert [path.suffix for path in (folder / "scalars").iterdir()] == [".parquet"]
     assert reports.scalars(folder).of("loss", "train").values.tolist() == [step / 7 for step in range(10)]
+
+
+def test_small_parts_are_merged_at_the_end_and_on_the_way(ctx, monkeypatch):
+    """A writer merges its parts once they are more than sixteen, in its own thread and at the end; readers see no difference."""
+    monkeypatch.setattr(journal_module, "ROLL_BYTES", 3200)
+    folder, record = tasks.create(ctx, name="n", project="p")
+    writer = TaskWriter(ctx, record.id, folder, "owner")
+    writer.register()
+    monkeypatch.setattr("localtrack.runtime.writer.TICK_S", 0.05)
+    writer.start()
+    until, count = time.monotonic() + 20, 0
+    while not list(writer.layout.scalars.glob("*-m1.parquet")) and time.monotonic() < until:
+        for _ in range(500):
+            writer.scalars.report("loss", "train", count / 7, count)
+            count += 1
+        time.sleep(0.05)
+    assert list(writer.layout.scalars.glob("*-m1.parquet"))
+    for step in range(count, count + 3000):
+        writer.scalars.report("loss", "train", step / 7, step)
+    writer.fold(writer.close(), within_s=30.0)
+    (part,) = writer.layout.scalars.iterdir()
+    assert part.name.startswith(f"{writer.id}-m")
+    assert values(writer) == [step / 7 for step in range(count + 3000)]
