@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from localtrack.errors import InvalidValueError
+from localtrack.errors import InvalidValueError, UsageError
 from localtrack.records.parameters import Entry, entry, value_of
 from localtrack.records.task import TaskRecord
 from localtrack.records.values import UnstorableValueError, encode
 from localtrack.runtime import current
 from localtrack.runtime.exits import Outcome
-from localtrack.runtime.session import Session
+from localtrack.runtime.session import OWNER, Session
 from localtrack.services import lifecycle, parameters, tasks
 from localtrack.services.context import StoreContext
 
@@ -35,6 +35,7 @@ def execute(ctx: StoreContext, task_id: str, queue_name: str | None, *, clone: b
 
     Raises:
         InvalidValueError: neither a copy nor an end; or a task of another process and no queue.
+        UsageError: this process is a child of the one that runs the task.
         QueueNotFoundError: no such queue; this process goes on.
     """
     session = current.get()
@@ -42,6 +43,10 @@ def execute(ctx: StoreContext, task_id: str, queue_name: str | None, *, clone: b
         return _enqueue_other(ctx, task_id, queue_name, clone)
     if session.options.remote:
         return None
+    if session.role != OWNER:
+        raise UsageError(
+            f"task {task_id} is run by the parent of this process: that calls execute_remotely", task_id=task_id
+        )
     if not clone and not exit_process:
         raise InvalidValueError("execute_remotely: a task that goes on elsewhere must end here; clone=True keeps both")
     if queue_name and queue_name != lifecycle.DEFAULT_QUEUE:

@@ -341,11 +341,16 @@ class Session:
         helper.join(self.ctx.settings.exit_wait_s)
 
     def finish_captures(self, timeout_s: float = CODE_WAIT_S) -> None:
-        """Wait until the code and the packages are recorded, for what needs them to be."""
+        """Wait until the code and the packages imported so far are recorded, for what needs them to be."""
         thread = self._capture
-        if thread is not None and thread is not threading.current_thread():
-            self._hurry()
-            thread.join(timeout_s)
+        if thread is None or thread is threading.current_thread():
+            return
+        self._hurry()
+        thread.join(timeout_s)
+        if thread.is_alive():
+            self.writer.say_once("captures", f"the capture of code and packages takes more than {timeout_s:g} s")
+        elif self.captures is not None:
+            self._guarded(self.captures.finish)
 
     def _wait_for_captures(self) -> None:
         thread = self._capture

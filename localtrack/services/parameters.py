@@ -13,7 +13,18 @@ from typing import Any
 
 from localtrack.errors import InvalidValueError
 from localtrack.records.ids import slug
-from localtrack.records.parameters import Entry, entry, flatten, full_name, nest, parse_override, text_of, value_of
+from localtrack.records.parameters import (
+    Entry,
+    cast_like,
+    entry,
+    flatten,
+    full_name,
+    nest,
+    parse_override,
+    parse_text,
+    text_of,
+    value_of,
+)
 from localtrack.records.task import TaskRecord
 from localtrack.records.values import decode, encode
 from localtrack.services.context import StoreContext
@@ -40,20 +51,50 @@ def with_properties(record: TaskRecord) -> TaskRecord:
     return replace(record, parameters={**record.parameters, **properties})
 
 
-def placed(record: TaskRecord, entries: Mapping[str, Entry], *, alone: bool = False) -> TaskRecord:
+def placed(
+    record: TaskRecord, entries: Mapping[str, Entry], *, alone: bool = False, as_given: bool = False
+) -> TaskRecord:
     """Return the record with entries put where they belong: section ``properties`` to the user properties.
 
     Args:
         record: the task.
         entries: full names to stored entries.
         alone: the other parameters go; user properties stay in any case.
+        as_given: a text stays a text, whatever the parameter was before.
     """
+    if not as_given:
+        entries = typed(with_properties(record), entries)
     prefix = f"{PROPERTIES}/"
     inputs = {key: item for key, item in entries.items() if not key.startswith(prefix)}
     properties = {key.removeprefix(prefix): item for key, item in entries.items() if key.startswith(prefix)}
     if properties:
         record = replace(record, properties={**record.properties, **properties})
     return replace(record, parameters=inputs) if alone else merged(record, inputs)
+
+
+def typed(record: TaskRecord, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Return entries in which a text for a parameter of another type is read as that type, where it fits.
+
+    ``get_parameters`` gives texts, and scripts hand them back with one changed: the others must stay what they were.
+    """
+    return {key: _typed(new, record.parameters.get(key)) for key, new in entries.items()}
+
+
+def _typed(new: Entry, old: Entry | None) -> Entry:
+    value = value_of(new)
+    if old is None or not isinstance(value, str):
+        return new
+    kept = {"description": old["description"], **new} if "description" in old else new
+    if value == text_of(old):
+        return {**kept, "value": old.get("value"), "type": old.get("type", "")}
+    present = value_of(old)
+    if present is None or isinstance(present, str):
+        return kept
+    try:
+        cast = cast_like(parse_text(value) if not isinstance(present, bool) else value, present)
+    except (ValueError, TypeError, KeyError):
+        return kept
+    return {**kept, **entry(cast)}
 
 
 def entries_of(*mappings: Mapping[str, Any], **values: Any) -> dict[str, Entry]:

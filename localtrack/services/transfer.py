@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from localtrack.errors import InvalidValueError
-from localtrack.records import entry_points, hocon
+from localtrack.records import entry_points
 from localtrack.records.parameters import Entry, entry, parse_text, split_name, text_of, to_bool
 from localtrack.records.status import parse_type
 from localtrack.records.task import Json, TaskRecord
@@ -261,9 +261,10 @@ def from_text(value: Any, kind: str) -> Any:
             return int(value) if kind == "int" else float(value)
         if kind == "bool":
             return to_bool(value)
-        if kind in ("list", "dict", "tuple") or kind.startswith("list/"):
+        family = kind.partition("/")[0]
+        if family in ("list", "dict", "tuple"):
             found = parse_text(value)
-            if kind == "tuple":
+            if family == "tuple":
                 return tuple(found) if isinstance(found, (list, tuple)) else value
             return found
     except (ValueError, TypeError):
@@ -286,6 +287,8 @@ def _dictionary_text(text: str) -> str:
     try:
         json.loads(text)
     except ValueError:
+        from localtrack.records import hocon
+
         try:
             return dump_configuration(hocon.parse(text))
         except (ValueError, RecursionError):

@@ -269,6 +269,26 @@ def test_setting_merging_and_deleting(draft: Task) -> None:
     assert not draft.delete_parameter("k/v")
 
 
+def test_texts_that_are_handed_back_keep_types(draft: Task) -> None:
+    """Texts of get_parameters, one of them changed, leave types and descriptions as they were."""
+    draft.set_parameters(
+        {"a": 1, "b": 0.5, "n": None, "none": None, "l": [1], "t": (1, "x"), "on": True, "s": "7", "inf": math.inf}
+    )
+    draft.set_parameter("d", 3, description="why")
+    before = draft.get_parameters(cast=True)
+    texts = draft.get_parameters()
+    draft.set_parameters({**texts, "General/b": "0.7", "General/n": "5", "General/on": "false"})
+    changed = {"General/b": 0.7, "General/n": "5", "General/on": False}
+    assert repr(draft.get_parameters(cast=True)) == repr({**before, **changed})
+    assert draft._read().parameters["General/d"]["description"] == "why"
+    draft.update_parameters({"General/a": "x", "General/b": 9, "General/l": "[2]", "General/s": "8"})
+    draft.set_parameter("t", "[2]")
+    found = draft.get_parameters(cast=True)
+    assert [found[f"General/{name}"] for name in "abstl"] == ["x", 9, "8", (2,), [2]]
+    draft.set_parameter("l", "[3]", value_type=str)
+    assert draft.get_parameter("l", cast=True) == "[3]"
+
+
 def test_overrides_typed_by_a_person(draft: Task) -> None:
     """What the command line sets takes the type that the parameter has."""
     draft.set_parameters({"Args/lr": 0.1, "Args/n": 1, "Args/on": True, "Args/l": [1], "Args/t": (1,), "Args/s": "a"})

@@ -78,7 +78,7 @@ class ParametersSection(Section):
         return parameters.as_nested(parameters.with_properties(self._read()), cast=cast)
 
     def set_parameters(self, *args: Mapping[str, Any], **kwargs: Any) -> None:
-        """Replace all parameters, of every section but the user properties."""
+        """Replace all parameters, of every section but the user properties; see :meth:`update_parameters`."""
         entries = parameters.entries_of(*args, **kwargs)
         self._edit(lambda record: parameters.placed(record, entries, alone=True), "parameters replaced")
 
@@ -88,16 +88,17 @@ class ParametersSection(Section):
         self._edit(lambda record: parameters.placed(record, entries), "parameters")
 
     def update_parameters(self, *args: Mapping[str, Any], **kwargs: Any) -> None:
-        """Add or change parameters; the others stay."""
+        """Add or change parameters; the others stay. A text for one of another type is read as that type."""
         entries = parameters.entries_of(*args, **kwargs)
         self._edit(lambda record: parameters.placed(record, entries), "parameters")
 
     def set_parameter(
         self, name: str, value: Any, description: str | None = None, value_type: type | str | None = None
     ) -> None:
-        """Add or change one parameter."""
-        new = entry(value, description or "", find_type_text(value_type))
-        self._edit(lambda record: parameters.placed(record, {full_name(name): new}), "parameter")
+        """Add or change one parameter; a text for one of another type is read as that type, unless one is given."""
+        new = {full_name(name): entry(value, description or "", find_type_text(value_type))}
+        is_typed = value_type is not None
+        self._edit(lambda record: parameters.placed(record, new, as_given=is_typed), "parameter")
 
     def delete_parameter(self, name: str, force: bool = False) -> bool:
         """Remove one parameter.

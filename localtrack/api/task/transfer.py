@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError, TaskNotFoundError
-from localtrack.services import offline_session, tasks, transfer
+from localtrack.services import tasks, transfer
 from localtrack.services.context import open_context
 
 if TYPE_CHECKING:
@@ -146,6 +146,8 @@ class TransferSection(Section):
             CorruptFileError: an archive that does not unpack.
             TaskNotFoundError: no such task.
         """
+        from localtrack.services import offline_session
+
         task_id, left_out = offline_session.take_over(
             open_context(), Path(session_folder_zip), previous_task_id or "", int(iteration_offset or 0)
         )
