@@ -125,6 +125,13 @@ class PatientEdits:
                     "reports", f"more than {PENDING_LIMIT} reports wait for the disk: later ones are lost"
                 )
 
+    def finish(self) -> None:
+        """Try once more at the end of the run, and say what the disk did not take."""
+        if not self.retry():
+            counts = ((len(self._pending), "changes"), (len(self._actions), "plots and media"))
+            lost = " and ".join(f"{count} {what}" for count, what in counts if count)
+            self._writer.say_once("lost-edits", f"{lost} of the task could not be written: the disk took no more.")
+
     def _say(self, error: Exception) -> None:
         if isinstance(error, TaskNotFoundError):
             self._writer.say_gone()

@@ -133,12 +133,12 @@ class Session:
     def _folder_now(self) -> Path:
         return self.writer.folder if not self.closed else tasks.folder_of(self.ctx, self.task_id)
 
-    def _keep_report(self, action: Callable[[], object], *, retry: bool = True) -> bool:
+    def _keep_report(self, action: Callable[[], object]) -> bool:
         """Run a write of a report; a disk that takes none is said once and never reaches the script."""
         try:
             action()
         except OSError as error:
-            if retry and not self.closed:
+            if not self.closed:
                 self.writer.on_trouble(error)
                 self.edits.later(action)
             else:
@@ -267,7 +267,7 @@ class Session:
             atexit.unregister(self._at_exit)
         journals = self.writer.close()
         self._guarded(lambda: self._finish_files())
-        self._guarded(self.edits.retry)
+        self._guarded(self.edits.finish)
         self._guarded(lambda: self._commit_end(outcome or Outcome("completed", 0)))
         self._guarded(self.writer.drop_ballast)
         self._guarded(lambda: self.writer.fold(journals, within_s=self.ctx.settings.fold_wait_s))

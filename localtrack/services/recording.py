@@ -24,6 +24,7 @@ from localtrack.fs.disk import Disk, remove_files
 from localtrack.records.ids import new_sortable_id
 from localtrack.records.values import encode
 from localtrack.services.figures import Figure
+from localtrack.services.held_files import HeldFile, HeldFiles
 from localtrack.store.blobs import StoredFile, put_copy, put_report, put_stream
 from localtrack.store.documents import now
 from localtrack.store.layout import TaskLayout
@@ -36,8 +37,8 @@ SUFFIX_LIMIT = 16
 class Keep(Protocol):
     """Runs a write, and decides what happens when the disk refuses it; nothing of that reaches the script."""
 
-    def __call__(self, action: Callable[[], object], *, retry: bool = True) -> bool:
-        """Return whether the write was done; with ``retry`` it may be done later, else it is given up."""
+    def __call__(self, action: Callable[[], object]) -> bool:
+        """Return whether the write was done; else it is done later, or given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class Recorder:
         self._projects = projects
         self._limited: dict[tuple[str, str], deque[Callable[[], None]]] = {}
         self._lock = threading.Lock()
+        self._held = HeldFiles()
 
     def plot(self, place: Place, figure: Figure, kind: str = "plotly", **more: Any) -> None:
         """Store a figure in JSON's types.
@@ -122,7 +124,7 @@ class Recorder:
     def media_file(
         self, place: Place, path: Path, options: MediaOptions = MediaOptions(), *, delete: bool = False
     ) -> None:
-        """Store a copy of a file.
+        """Store a copy of a file. While the disk takes no writes, what the file holds now is kept, and stored later.
 
         Args:
             place: what it belongs to.
@@ -136,9 +138,34 @@ class Recorder:
         if not path.is_file():
             raise UsageError(f"no file {path} to report as {place.title!r}/{place.series!r}; check the path")
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        done = self._keep(lambda: self._store(place, path, path.suffix, kind, options, delete), retry=False)
-        if done and delete and not _goes_later(options):
-            remove_files([path])
+        held: HeldFile | None = None
+
+        def store() -> None:
+            nonlocal held
+            source = path if held is None else held.source()
+            if source is None:
+                LOG.warning("%s changed before the disk took it: %s/%s is not kept", path, place.title, place.series)
+                return
+            try:
+                self._store(place, source, path.suffix, kind, options, delete)
+            except OSError:
+                held = held or self._hold(path, place)
+                if held is None:
+                    return
+                raise
+            if delete and not _goes_later(options) and (held is None or held.is_unchanged()):
+                remove_files([path])
+            if held is not None:
+                self._held.release(held)
+
+        self._keep(store)
+
+    def _hold(self, path: Path, place: Place) -> HeldFile | None:
+        try:
+            return self._held.hold(path)
+        except OSError as error:
+            LOG.warning("%s can't be read (%s): %s/%s is not kept", path, error.strerror, place.title, place.series)
+            return None
 
     def media_bytes(
         self, place: Place, data: bytes, suffix: str, options: MediaOptions = MediaOptions(), kind: str = ""

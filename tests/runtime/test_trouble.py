@@ -82,6 +82,77 @@ def test_full_disk_in_between(small_disk: Path, tmp_path: Path) -> None:
     assert 1 <= len(complaints(done)) <= 5, done.stderr
 
 
+MEDIA = """
+    import io
+    time.sleep(0.5)
+    def fill():
+        with open(FILLER, "wb", buffering=0) as filler:
+            for size in (65536, 4096, 1):
+                try:
+                    while filler.write(b"x" * size): pass
+                except OSError: pass
+    fill()
+"""
+
+
+def test_media_files_wait_for_the_disk(small_disk: Path, tmp_path: Path) -> None:
+    """Files that were reported while the disk was full are stored later as they were then, though changed or gone since."""
+    body = (
+        f"FILLER = {str(small_disk / 'filler')!r}\n"
+        + textwrap.dedent(MEDIA)
+        + textwrap.dedent("""
+    for number in range(3):
+        open(f"{number}.txt", "w").write(f"text {number}")
+        log.report_media("file", f"s{number}", iteration=number, local_path=f"{number}.txt")
+    open("0.txt", "w").write("changed since")
+    os.unlink("1.txt")
+    open("gone.txt", "w").write("deleted when stored")
+    log.report_media("file", "gone", local_path="gone.txt", delete_after_upload=True)
+    assert os.path.exists("gone.txt")
+    log.report_media("bytes", "s", stream=io.BytesIO(b"from a stream"), file_extension=".txt")
+    os.unlink(FILLER)
+    time.sleep(2.5)
+    assert not os.path.exists("gone.txt")
+    """)
+    )
+    done, task_id = run(small_disk / "store", body, tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tasks.folder_of(open_context(small_disk / "store"), task_id)
+    found, problems = reports.media(folder)
+    assert problems == []
+    texts = {item["series"]: (folder / "media" / item["file"]).read_text() for item in found}
+    assert texts == {
+        "s0": "text 0",
+        "s1": "text 1",
+        "s2": "text 2",
+        "gone": "deleted when stored",
+        "s": "from a stream",
+    }
+    assert [item["iteration"] for item in found if item["series"] == "s2"] == [2]
+    assert len(complaints(done)) == 1, done.stderr
+    assert (tmp_path / "0.txt").read_text() == "changed since"
+
+
+def test_media_that_the_disk_never_takes_is_told_once(small_disk: Path, tmp_path: Path) -> None:
+    """A disk that stays full loses the files, the run ends as it would, and says how many."""
+    body = (
+        f"FILLER = {str(small_disk / 'filler')!r}\n"
+        + textwrap.dedent(MEDIA)
+        + textwrap.dedent("""
+    for number in range(3):
+        open("a.txt", "w").write("x" * 70000)
+        log.report_media("file", f"s{number}", local_path="a.txt")
+    """)
+    )
+    done, task_id = run(small_disk / "store", body, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in complaints(done) if "3 plots and media of the task could not be written" in line], (
+        done.stderr
+    )
+    assert len(complaints(done)) <= 4, done.stderr
+    assert tasks.read(open_context(small_disk / "store"), task_id).status == "completed"
+
+
 def test_full_to_the_end(small_disk: Path, tmp_path: Path) -> None:
     """A disk that stays full loses what had no room, says how much, and still records how the run ended."""
     body = f"""
@@ -132,6 +203,7 @@ def test_unwritable_store_says_who_and_what(
     tmp_path: Path, as_another_user: Callable[[Callable[[], None]], None]
 ) -> None:
     """Task.init on a store that can't be written names the path, the user and the remedy."""
+    from localtrack import Task  # imported here, as the other user may not read this interpreter
     from localtrack.errors import StoreError
     from localtrack.store.root import Store
 
@@ -142,8 +214,6 @@ def test_unwritable_store_says_who_and_what(
             os.chmod(folder, folder.stat().st_mode | 0o055)
 
     def refused() -> None:
-        from localtrack import Task
-
         os.environ["LOCALTRACK_ROOT"] = str(root)
         os.chdir("/")
         with pytest.raises(StoreError, match=r"uid 65534.*LOCALTRACK_ROOT") as caught:
