@@ -102,7 +102,7 @@ def _find(
     query = Query(
         project=project or None,
         include_subprojects=True,
-        tags=["__$all", *_split_tags(tags)] if tags else None,
+        tags=["__$all", *split_tags(tags)] if tags else None,
         task_filter={"search_text": pattern},
         allow_archived=archived or "archived" in expression,
         conditions=() if late else conditions,
@@ -114,7 +114,7 @@ def _find(
     return [row for row in rows if (not states or row.status in states) and all(one.matches(row) for one in late)]
 
 
-def _split_tags(tags: Sequence[str]) -> list[str]:
+def split_tags(tags: Sequence[str]) -> list[str]:
     """Return tags in ClearML's list grammar: ``-TAG`` excludes."""
     return [part for tag in tags for part in (("__$not", tag[1:]) if tag.startswith("-") else (tag,))]
 

@@ -82,7 +82,7 @@ def test_the_reference_has_no_heading_for_what_is_not_there():
 @pytest.mark.parametrize("name", VERBS)
 def test_verbs_that_print_data_speak_json(name):
     """Every verb takes --json, except the groups, and the one whose output is a shell's program."""
-    others = {"completion", "agent", "queue", "index"}
+    others = {"completion", "agent", "queue", "index", "model"}
     for path, command in commands(name, load(name)):
         options = {option for parameter in command.params for option in parameter.opts}
         assert ("--json" in options) is (path not in others), path
