@@ -38,6 +38,8 @@ class Settings:
         log_environment: names of environment variables to record, with ``*``; comma-separated.
         bundle: whether a git bundle of the commit is stored with each task.
         trust_pickles: whether pickles of other users load without a question.
+        block_pickled_artifacts: whether no pickle is loaded at all, not even one's own.
+        registered_interval_s: seconds between two looks whether a registered DataFrame has changed.
     """
 
     lease_s: float = 60.0
@@ -54,6 +56,8 @@ class Settings:
     log_environment: str = ""
     bundle: bool = False
     trust_pickles: bool = False
+    block_pickled_artifacts: bool = False
+    registered_interval_s: float = 30.0
     source: str = field(default="", compare=False)
 
     @property

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from localtrack.runtime.arguments import ArgumentFeed
     from localtrack.runtime.bindings import Bindings
     from localtrack.runtime.captures import Captures
+    from localtrack.runtime.registered import RegisteredFrames
     from localtrack.services.recording import Recorder
 
 PARENT_VARIABLE = "LOCALTRACK_PARENT"
@@ -103,6 +104,7 @@ class Session:
         self.iteration_offset = 0
         self.bindings: Bindings | None = None
         self.monitor: ResourceMonitor | None = None
+        self.registered: RegisteredFrames | None = None
         self.captures: Captures | None = None
         self._capture: threading.Thread | None = None
         self._hurry: Callable[[], None] = lambda: None
@@ -234,6 +236,17 @@ class Session:
     def update(self, change: Callable[[TaskRecord], TaskRecord], label: str, *, checked: bool = True) -> TaskRecord:
         """Commit a change that this run's own process makes; one that the disk refuses waits."""
         return self.edits.commit(change, label, checked=checked)
+
+    def watched_frames(self) -> RegisteredFrames:
+        """Return the DataFrames that this run watches; the machinery for it starts with the first look."""
+        from localtrack.runtime.registered import RegisteredFrames
+
+        with self._lock:
+            if self.registered is None:
+                self.registered = RegisteredFrames(self)
+                self.writer.on_tick.append(self.registered.tick)
+                self.on_close.append(self.registered.finish)
+            return self.registered
 
     def close(self, outcome: Outcome | None = None, *, exiting: bool = False) -> None:
         """End the run: wait for the captures, bounded; write all that waits; commit the final state.

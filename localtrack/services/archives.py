@@ -49,8 +49,8 @@ class Limits:
         ratio: content bytes for each byte of the archive; infinite for no limit.
         ratio_from_bytes: content up to which the ratio is not looked at.
         name_bytes: length of one member's path.
-        one_case: whether two names that differ in case or Unicode form alone are refused; they are one file on other
-            systems.
+        portable: whether names are refused that mean something else on other systems: two that differ in case or
+            Unicode form alone, backslashes, drive letters.
     """
 
     total_bytes: int = 64 << 30
@@ -58,10 +58,10 @@ class Limits:
     ratio: float = 200.0
     ratio_from_bytes: int = 256 << 20
     name_bytes: int = 4000
-    one_case: bool = True
+    portable: bool = True
 
 
-TRUSTING = Limits(ratio=math.inf, one_case=False)
+TRUSTING = Limits(ratio=math.inf, portable=False)
 """For an archive that this user packed: a gigabyte of zeros and ``Makefile`` beside ``makefile`` are no attack."""
 
 
@@ -187,8 +187,8 @@ class _Unpacking:
     def _place(self, name: str, is_folder: bool) -> Path:
         """Return where a member goes, refusing names that lead out, come twice, or are a file and a folder at once."""
         parts = _parts(name)
-        out = name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or _DRIVE.match(name)
-        if out or not parts:
+        foreign = self.limits.portable and ("\\" in name or _DRIVE.match(name))
+        if name.startswith("/") or ".." in parts or "\0" in name or foreign or not parts:
             raise self._refuse(f"member {name!r} leads out of its folder")
         if len(os.fsencode(name)) > self.limits.name_bytes:
             raise self._refuse(f"member {name[:80]!r}... has too long a name")
@@ -199,7 +199,7 @@ class _Unpacking:
 
     def _claim(self, inner: str, name: str, is_folder: bool) -> None:
         known = self.seen.get(inner)
-        if known is None and self.limits.one_case:
+        if known is None and self.limits.portable:
             key = "\0" + unicodedata.normalize("NFC", unicodedata.normalize("NFC", inner).casefold())
             if key in self.seen:
                 raise self._refuse(f"member {name!r} differs from another one in case alone")

@@ -135,7 +135,7 @@ class _Taking:
                 continue
             preview = str((item.get("type_data") or {}).get("preview") or "")
             value = _artifact_value(path, str(item.get("type") or ""))
-            entry = artifacts.upload(self._ctx, self._where, name, value, preview=preview or None)
+            entry = artifacts.upload(self._ctx, self._where, name, value, artifacts.Options(preview=preview or None))
             entries[name] = {**entry, "timestamp": stamp(float(item.get("timestamp") or 0))}
         return entries
 

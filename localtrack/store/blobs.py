@@ -118,25 +118,39 @@ def new_upload_folder(disk: Disk, parent: Path, name: str) -> Path:
     return numbered_folder(parent, name, number)
 
 
+@dataclass(slots=True)
+class Hashing:
+    """Hashes and counts what ``write`` puts into a stream.
+
+    Attributes:
+        write: fills a stream.
+        sha256: of what it wrote, in hex; known after :meth:`fill`.
+        size_bytes: likewise.
+    """
+
+    write: Callable[[BinaryIO], None]
+    sha256: str = ""
+    size_bytes: int = 0
+
+    def fill(self, stream: BinaryIO) -> None:
+        """Write to a stream."""
+        digest = hashlib.sha256()
+        writer = _HashingWriter(stream, digest)
+        self.write(writer)  # type: ignore[arg-type]
+        self.sha256, self.size_bytes = digest.hexdigest(), writer.size_bytes
+
+
 def put_stream(disk: Disk, task_folder: Path, target: Path, fill: Callable[[BinaryIO], None]) -> StoredFile:
     """Store what ``fill`` writes under ``target``, whole or not at all, hashed on the way.
 
     Raises:
         OSError: the disk takes no more; nothing has the name then.
     """
-    digest = hashlib.sha256()
-    size = 0
-
-    def tee(stream: BinaryIO) -> None:
-        nonlocal size
-        writer = _HashingWriter(stream, digest)
-        fill(writer)  # type: ignore[arg-type]
-        size = writer.size_bytes
-
-    temporary = disk.write_tmp(tee)
+    hashed = Hashing(fill)
+    temporary = disk.write_tmp(hashed.fill)
     if not disk.publish_file(temporary, target):
         raise StoreError(f"{target} exists already; use another name", path=str(target))
-    return StoredFile(target.relative_to(task_folder).as_posix(), digest.hexdigest(), size)
+    return StoredFile(target.relative_to(task_folder).as_posix(), hashed.sha256, hashed.size_bytes)
 
 
 def put_copy(disk: Disk, task_folder: Path, target: Path, source: Path) -> StoredFile:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -13,7 +16,13 @@ import PIL.Image
 import pytest
 
 from localtrack import Task
-from localtrack.errors import ArtifactNotFoundError, CorruptFileError, InvalidValueError, UntrustedPickleError
+from localtrack.errors import (
+    ArtifactNotFoundError,
+    CorruptFileError,
+    InvalidValueError,
+    StorageError,
+    UntrustedPickleError,
+)
 
 
 class Thing:
@@ -81,7 +90,7 @@ def test_files_folders_and_patterns(task: Task, tmp_path: Path) -> None:
     task.upload_artifact("folder", tmp_path / "d")
     task.upload_artifact("pattern", str(tmp_path / "d" / "**" / "*.bin"))
     assert task.artifacts["file"].get().read_text() == "A"
-    assert task.artifacts["as text"].get_local_copy().name == "a.txt"
+    assert Path(task.artifacts["as text"].get_local_copy() or "").name == "a.txt"
     assert (task.artifacts["folder"].get() / "sub" / "b.bin").read_bytes() == b"\0B"
     assert [path.name for path in task.artifacts["pattern"].get().rglob("*.bin")] == ["b.bin"]
     assert zipfile.is_zipfile(task.artifacts["folder"].get_local_copy(extract_archive=False))
@@ -146,11 +155,110 @@ def test_pickle_of_another_user(task: Task) -> None:
     assert task.artifacts["p"].get(allow_pickle=True) == Thing(3)
 
 
+def test_another_place_for_the_files(start: Callable[..., Task], tmp_path: Path) -> None:
+    """With output_uri the file goes there, under project, task and name; an upload writes over no earlier one."""
+    pytest.importorskip("fsspec")
+    far = tmp_path / "far away"
+    task = start("vision/digits", "run 1", output_uri=str(far))
+    task.upload_artifact("data/x", {"v": 1}, wait_on_upload=True)
+    old = task.artifacts["data/x"]
+    task.upload_artifact("data/x", {"v": 2})
+    task.upload_artifact("files", [tmp_path / "store" / "store.json"])
+
+    assert (old.get(), task.artifacts["data/x"].get()) == ({"v": 1}, {"v": 2})
+    assert old.url.startswith(f"file://{far}/vision/digits/run 1.{task.id}/artifacts/data_x/")
+    assert (task.artifacts["files"].get() / "store.json").is_file()
+    assert not (task._where() / "artifacts").exists()
+    Path(task.artifacts["data/x"].url.removeprefix("file://")).write_text("{}")
+    with pytest.raises(CorruptFileError, match="SHA-256"):
+        task.artifacts["data/x"].get()
+    assert task.delete_artifacts(["data/x"])
+    assert len(list(far.rglob("*.json"))) == 1
+
+
+def test_a_place_that_takes_nothing(
+    start: Callable[..., Task], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When the other place fails, the file is kept in the store, and that is said; nothing is lost."""
+    task = start(output_uri=str(tmp_path / "far"))
+    (tmp_path / "far").rmdir() if (tmp_path / "far").is_dir() else None
+    (tmp_path / "far").write_text("a file where the folder should be")
+    with caplog.at_level(logging.WARNING):
+        assert task.upload_artifact("a", {"v": 1}, retries=1) is True
+    assert task.artifacts["a"].get() == {"v": 1}
+    assert "'a' is kept in the store instead" in caplog.text
+    assert "is tried again" in caplog.text
+
+
+def test_urls(task: Task, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A URL is registered, not fetched; get brings the file; one that can't be reached is an error, or None."""
+    (tmp_path / "data.bin").write_bytes(b"abc")
+    task.upload_artifact("local", f"file://{tmp_path}/data.bin", metadata={"a": 1})
+    task.upload_artifact("gone", f"file://{tmp_path}/gone.bin")
+    artifact = task.artifacts["local"]
+    assert (artifact.url, artifact.size, artifact.hash) == (f"file://{tmp_path}/data.bin", 0, "")
+    assert artifact.get().read_bytes() == b"abc"
+    assert artifact.get_local_copy() == str(tmp_path / "data.bin")
+    with pytest.raises(StorageError):
+        task.artifacts["gone"].get()
+    with pytest.raises(StorageError):
+        task.artifacts["gone"].get_local_copy(raise_on_error=True)
+    assert task.artifacts["gone"].get_local_copy() is None
+    assert "no local copy of artifact 'gone'" in caplog.text
+    task.delete_artifacts(["local"])
+    assert (tmp_path / "data.bin").exists()
+
+
+@pytest.mark.parametrize("how", ["argument", "setting", "clearml"])
+def test_pickles_can_be_blocked(task: Task, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """An argument, a setting and ClearML's variable refuse even one's own pickles; other kinds load."""
+    task.upload_artifact("p", Thing(1))
+    task.upload_artifact("a", numpy.arange(3))
+    if how == "clearml":
+        monkeypatch.setenv("CLEARML_BLOCK_PICKLED_ARTIFACTS", "1")
+    if how == "setting":
+        monkeypatch.setenv("LOCALTRACK_BLOCK_PICKLED_ARTIFACTS", "1")
+        found = Task.create(project_name="p", task_name="other")
+        found.upload_artifact("p", Thing(1))
+        artifact, word = found.artifacts["p"], "LOCALTRACK_BLOCK_PICKLED_ARTIFACTS"
+    else:
+        artifact, word = task.artifacts["p"], "CLEARML_BLOCK" if how == "clearml" else "this call"
+    with pytest.raises(UntrustedPickleError, match=word):
+        artifact.get(block_unsafe_artifacts=how == "argument")
+    assert task.artifacts["a"].get(block_unsafe_artifacts=True).tolist() == [0, 1, 2]
+
+
+def test_set_artifacts(task: Task, draft: Task) -> None:
+    """Artifacts of another task, and what ClearML's objects describe, are referred to; the others stay."""
+    task.upload_artifact("mine", {"a": 1})
+    task.upload_artifact("pickled", Thing(2))
+    draft.upload_artifact("own", 1)
+    described = SimpleNamespace(
+        key="far", uri="s3://bucket/x", type="custom", content_size=7, hash="", display_data=[("k", 1)]
+    )
+    found = draft.set_artifacts([task.artifacts["mine"], task.artifacts["pickled"], described])
+    assert {one.name for one in found} == {"own", "mine", "pickled", "far"}
+    assert draft.artifacts["mine"].get() == {"a": 1}
+    assert draft.artifacts["pickled"].get() == Thing(2)
+    assert (draft.artifacts["far"].size, draft.artifacts["far"].metadata) == (7, {"k": "1"})
+    draft.delete_artifacts(["mine", "pickled"])
+    assert task.artifacts["mine"].get() == {"a": 1}
+    with pytest.raises(InvalidValueError, match="takes a list"):
+        draft.set_artifacts(None)
+    with pytest.raises(InvalidValueError, match="needs a key and a uri"):
+        draft.set_artifacts([3])
+
+
 def test_delete_artifacts(task: Task) -> None:
     """Removed entries are gone; an unknown name is an error unless told otherwise."""
     task.upload_artifact("a", [1])
+    task.upload_artifact("kept file", [1])
+    place = Path(task.artifacts["kept file"].url)
     assert task.delete_artifacts(["a"]) is True
+    assert task.delete_artifacts(["kept file"], delete_from_storage=False) is True
     assert list(task.artifacts) == []
+    assert [path.name for path in (task._where() / "artifacts").iterdir()] == [place.parent.name]
+    assert place.exists()
     with pytest.raises(ArtifactNotFoundError):
         task.delete_artifacts(["a"])
     assert task.delete_artifacts(["a"], raise_on_errors=False) is False

@@ -40,7 +40,7 @@ def task(ctx: StoreContext) -> TaskRecord:
 
 def _store(ctx: StoreContext, task: TaskRecord, value: Any, **options: Any) -> dict[str, Any]:
     folder = ctx.index.locate(task.id)
-    entry = artifacts.upload(ctx, folder, "data", value, **options)
+    entry = artifacts.upload(ctx, folder, "data", value, artifacts.Options(**options))
     artifacts.commit(ctx, task.id, folder, entry)
     return artifacts.find(tasks.read(ctx, task.id), "data")
 
@@ -102,10 +102,16 @@ def test_files_folders_and_patterns(ctx: StoreContext, task: TaskRecord, tmp_pat
         _store(ctx, task, tmp_path / "missing")
 
 
-def test_references_and_own_serialisation(ctx: StoreContext, task: TaskRecord) -> None:
+def test_references_and_own_serialisation(ctx: StoreContext, task: TaskRecord, tmp_path: Path) -> None:
     """An address is only registered; a function of one's own writes the bytes."""
-    entry = _store(ctx, task, "s3://bucket/key")
-    assert _load(ctx, task, entry) == "s3://bucket/key"
+    path = tmp_path / "far" / "a.bin"
+    path.parent.mkdir()
+    path.write_bytes(b"far away")
+    entry = _store(ctx, task, f"file://{path}")
+    assert (entry["type"], entry["url"], entry["sha256"]) == ("custom", f"file://{path}", "")
+    assert _load(ctx, task, entry) == path
+    assert _store(ctx, task, "s3://bucket/key.csv")["content_type"] == "text/csv"
+    assert _store(ctx, task, "https://host/with space\nand a second line")["type"] == "string"
     entry = _store(ctx, task, Thing(7), serialize=lambda thing: str(thing.value).encode(), extension=".txt")
     assert _load(ctx, task, entry).read_text() == "7"
 
@@ -118,7 +124,7 @@ def test_each_upload_has_a_place_of_its_own(ctx: StoreContext, task: TaskRecord)
     assert first["file"] != second["file"]
     assert _load(ctx, task, first) == {"a": 1}
     assert (second["metadata"], second["preview"]) == ({"k": "5"}, "mine")
-    artifacts.remove(ctx, task.id, ["data"])
+    tasks.edit(ctx, task.id, lambda record: artifacts.without_entries(record, ["data"]), "removed")
     with pytest.raises(ArtifactNotFoundError, match=r"no artifact 'data'; there are: none"):
         artifacts.find(tasks.read(ctx, task.id), "data")
 

@@ -6,16 +6,27 @@ Source: ClearML's upload_artifact, Task.artifacts, Artifact.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from localtrack.api.task.handle import Section
-from localtrack.errors import TaskNotFoundError
+from localtrack.errors import (
+    ArtifactNotFoundError,
+    InvalidValueError,
+    LocaltrackError,
+    StorageError,
+    TaskNotFoundError,
+    UsageError,
+)
 from localtrack.records.task import Json
+from localtrack.runtime.registered import RegisteredFrames
 from localtrack.services import artifacts
 from localtrack.store.documents import seconds
+
+LOG = logging.getLogger("localtrack.artifacts")
 
 
 class Artifact:
@@ -79,27 +90,65 @@ class Artifact:
         self,
         force_download: bool = False,
         deserialization_function: Callable[[bytes], Any] | None = None,
+        block_unsafe_artifacts: bool = False,
         allow_pickle: bool | None = None,
     ) -> Any:
-        """Return the object that was stored; files come as a path.
+        """Return the object that was stored; a file or folder, and what a URL names, comes as a ``pathlib.Path``.
+
+        Args:
+            force_download: fetch a file that lies elsewhere again although there is a copy.
+            deserialization_function: makes the object of the file's bytes.
+            block_unsafe_artifacts: refuse every pickle, also one's own.
+            allow_pickle: True loads a pickle that another user wrote.
 
         Raises:
             CorruptFileError: the file is gone or altered.
-            UntrustedPickleError: a pickle of another user, and ``allow_pickle`` is not True.
+            UntrustedPickleError: a pickle of another user, and ``allow_pickle`` is not True; or pickles are blocked.
+            StorageError: a URL can't be reached.
         """
+        section, entry = self._section, self._entry
         if deserialization_function is not None:
-            return deserialization_function(self.get_local_copy(extract_archive=False).read_bytes())
-        return artifacts.load(self._section._ctx, self._section._where(), self._entry, allow_pickle=allow_pickle)
+            return deserialization_function(
+                artifacts.stored_file(section._where(), entry, force=force_download).read_bytes()
+            )
+        allowed = False if block_unsafe_artifacts else allow_pickle
+        return artifacts.load(section._ctx, section._where(), entry, allow_pickle=allowed, force=force_download)
 
     def get_local_copy(
         self, extract_archive: bool = True, raise_on_error: bool = False, force_download: bool = False
-    ) -> Path:
+    ) -> str | None:
         """Return the path of the stored file, of an archive that of the extracted folder.
 
+        Args:
+            extract_archive: unpack a stored folder; else the path of the zip.
+            raise_on_error: raise instead of returning None.
+            force_download: fetch a file that lies elsewhere again although there is a copy.
+
+        Returns:
+            The path; None where it can't be had, which is logged.
+
         Raises:
-            CorruptFileError: the file is gone or altered.
+            CorruptFileError: the file is gone or altered, with ``raise_on_error``.
+            StorageError: a URL can't be reached, with ``raise_on_error``.
         """
-        return artifacts.local_copy(self._section._ctx, self._section._where(), self._entry, extract=extract_archive)
+        try:
+            path = artifacts.local_copy(
+                self._section._ctx, self._section._where(), self._entry, extract=extract_archive, force=force_download
+            )
+        except (LocaltrackError, OSError) as error:
+            if raise_on_error:
+                raise
+            LOG.warning("no local copy of artifact %r: %s", self.name, error)
+            return None
+        return str(path)
+
+    def verify_pickle_file_integrity(self, local_file: str) -> None:
+        """Compare a local copy with the hash that was recorded.
+
+        Raises:
+            CorruptFileError: it is another file.
+        """
+        artifacts.check_file(Path(local_file), self._entry)
 
     def __repr__(self) -> str:
         return f"Artifact({self.name!r}, {self.type}, {self.size} bytes)"
@@ -155,11 +204,16 @@ class ArtifactsSection(Section):
             delete_after_upload: remove the given file once it is stored.
             auto_pickle: pickle an object of no known kind; True without one.
             preview: a text of one's own; False for none.
-            wait_on_upload: always so here.
-            extension_name: file suffix, with its dot.
+            wait_on_upload: always so here, also where ``output_uri`` is elsewhere.
+            extension_name: file suffix, which picks the form: ``.csv``, ``.csv.gz``, ``.parquet``, ``.feather`` for a
+                DataFrame, ``.npz``, ``.npy``, ``.csv.gz`` for an array, ``.json``, ``.yaml`` for a dict or list, any
+                that PIL writes for an image, any for a text, ``.pkl`` for everything.
             serialization_function: turns the object into bytes.
-            retries: kept for ClearML's signature; a local disk needs none.
-            sort_keys: kept for ClearML's signature; the order of a dict is kept.
+            retries: how often an upload to another place is tried again; then the file is kept in the store.
+            sort_keys: sort the keys of a dict in the file; False keeps their order.
+
+        A text that names a file or folder stores that, one that is a URL is only registered. A list of ``pathlib``
+        paths, a folder and a pattern such as ``out/*.csv`` become one zip file.
 
         Returns:
             True; False when this process runs the task and the disk takes no more, which is said once.
@@ -168,18 +222,22 @@ class ArtifactsSection(Section):
             InvalidValueError: the object can't be stored.
             OSError: the disk takes no more, for a task that another process ran.
         """
+        if name in self.get_registered_artifacts():
+            raise InvalidValueError(
+                f"artifact {name!r} is registered: change its DataFrame, or unregister it first", name=name
+            )
         try:
-            entry = artifacts.upload(
-                self._ctx,
-                self._where(),
-                name,
-                artifact_object,
-                metadata=dict(metadata or {}),
+            options = artifacts.Options(
+                metadata=metadata,
                 preview=preview,
                 auto_pickle=auto_pickle is not False,
                 extension=extension_name,
                 serialize=serialization_function,
+                sort_keys=sort_keys,
+                retries=retries,
+                uri=self._read().output_uri,
             )
+            entry = artifacts.upload(self._ctx, self._where(), name, artifact_object, options)
         except (OSError, TaskNotFoundError) as error:
             if self._session is None or not self._owned:
                 raise
@@ -190,6 +248,84 @@ class ArtifactsSection(Section):
             Path(artifact_object).unlink()
         return True
 
+    def register_artifact(
+        self,
+        name: str,
+        artifact: Any,
+        metadata: Mapping[str, Any] | None = None,
+        uniqueness_columns: bool | Sequence[Any] = True,
+    ) -> None:
+        """Watch a DataFrame: it is stored now, whenever it has changed, and at the end of the run.
+
+        Anybody may read the last snapshot meanwhile, as ``artifacts[name]``.
+
+        Args:
+            name: the artifact's name; another DataFrame under the same name takes its place.
+            artifact: a ``pandas.DataFrame``.
+            metadata: text pairs kept with it.
+            uniqueness_columns: columns that tell rows apart, for the number of different rows; True for all of them,
+                False for no such number.
+
+        Raises:
+            InvalidValueError: it is no DataFrame, or has no such column.
+            UsageError: this process does not run the task.
+        """
+        if self._session is None or not self._owned:
+            raise UsageError(
+                "register_artifact watches a DataFrame of the process that runs the task; use upload_artifact here"
+            )
+        self._session.watched_frames().register(name, artifact, metadata, uniqueness_columns)
+
+    def unregister_artifact(self, name: str) -> None:
+        """Store a registered DataFrame for the last time and watch it no more; the artifact stays."""
+        registered = self.get_registered_artifacts()
+        if isinstance(registered, RegisteredFrames):
+            registered.unregister(name)
+
+    def get_registered_artifacts(self) -> MutableMapping[str, Any]:
+        """Return the watched DataFrames by name; assigning another one to a name stores that from now on."""
+        if self._session is None or self._session.registered is None or not self._owned:
+            return {}
+        return self._session.registered
+
+    def set_artifacts(self, artifacts_list: Sequence[Any] | None = None) -> list[Artifact]:
+        """Add artifacts that exist somewhere to the task; one of the same name is replaced, the others stay.
+
+        Args:
+            artifacts_list: ``Artifact`` objects of any task, which then refer to that task's files; or objects with
+                ClearML's fields ``key``, ``type``, ``uri``, ``content_size``, ``hash``, ``display_data``.
+
+        Returns:
+            The task's artifacts.
+
+        Raises:
+            InvalidValueError: something else is in the list.
+        """
+        if not isinstance(artifacts_list, (list, tuple)):
+            raise InvalidValueError(f"set_artifacts takes a list of artifacts, not {artifacts_list!r}")
+        entries = [self._entry_of(one) for one in artifacts_list]
+        if entries:
+            self._edit(partial(artifacts.with_entries, entries=entries), "artifacts set", checked=False)
+        return list(self.artifacts.values())
+
+    def _entry_of(self, one: Any) -> Json:
+        if isinstance(one, Artifact):
+            is_own = one._section._id == self._id
+            return one._entry if is_own else artifacts.referring(one._entry, one._section._where())
+        name, url = getattr(one, "key", None), getattr(one, "uri", None)
+        if not isinstance(name, str) or not name or not isinstance(url, str) or not url:
+            raise InvalidValueError(f"{one!r} is no artifact: it needs a key and a uri")
+        about = getattr(one, "type_data", None)
+        return artifacts.described(
+            name,
+            kind=str(getattr(one, "type", None) or "custom"),
+            url=url,
+            size_bytes=int(getattr(one, "content_size", None) or 0),
+            sha256=str(getattr(one, "hash", None) or ""),
+            preview=str(getattr(about, "preview", None) or ""),
+            metadata=getattr(one, "display_data", None),
+        )
+
     def delete_artifacts(
         self,
         artifact_names: Sequence[str],
@@ -197,14 +333,37 @@ class ArtifactsSection(Section):
         delete_from_storage: bool = True,
         silent_on_errors: bool = False,
     ) -> bool:
-        """Take artifacts out of the task; their files go with the next ``localtrack gc``.
+        """Take artifacts out of the task, and remove their files; what was only registered by URL stays there.
+
+        Args:
+            artifact_names: their names.
+            raise_on_errors: raise for a name that the task has not, or a file that can't be removed.
+            delete_from_storage: remove the files now; else they go with the next ``localtrack gc``, or stay where
+                ``output_uri`` put them.
+            silent_on_errors: log nothing of what went wrong.
 
         Returns:
-            Whether all of them were there.
+            Whether all of them were there, and are gone.
+
+        Raises:
+            ArtifactNotFoundError: the task has none of that name, with ``raise_on_errors``.
+            StorageError: a file can't be removed, with ``raise_on_errors``.
         """
+        names = [artifact_names] if isinstance(artifact_names, str) else list(artifact_names)
         record = self._read()
-        missing = [name for name in artifact_names if name not in record.artifacts]
-        if missing and raise_on_errors and not silent_on_errors:
+        missing = [name for name in names if name not in record.artifacts]
+        if missing and raise_on_errors:
             artifacts.find(record, missing[0])
-        artifacts.remove(self._ctx, self._id, list(artifact_names))
-        return not missing
+        entries = [record.artifacts[name] for name in dict.fromkeys(names) if name not in missing]
+        self._edit(partial(artifacts.without_entries, names=names), "artifacts removed", checked=False)
+        problems: list[Exception] = [ArtifactNotFoundError(f"no artifact {name!r}") for name in missing]
+        for entry in entries if delete_from_storage else []:
+            try:
+                artifacts.remove_stored(self._ctx, self._where(), entry)
+            except (StorageError, OSError) as error:
+                if raise_on_errors:
+                    raise
+                problems.append(error)
+        for problem in problems if not silent_on_errors else []:
+            LOG.warning("deleting artifacts of task %s: %s", self._id, problem)
+        return not problems
