@@ -136,4 +136,9 @@ class PatientEdits:
         if isinstance(error, TaskNotFoundError):
             self._writer.say_gone()
         else:
-            self._writer.say_once("edit", f"{error}. The script goes on; the change is kept and tried again.")
+            cause = error if isinstance(error, OSError) and error.errno else error.__cause__
+            number = (
+                cause.errno if isinstance(cause, OSError) else None
+            )  # the writer tells of each kind of trouble once
+            key = f"writing-{number}" if number else "edit"
+            self._writer.say_once(key, f"{error}. The script goes on; the change is kept and tried again.")

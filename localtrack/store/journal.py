@@ -90,6 +90,7 @@ class ScalarJournal:
         self._pending_limit = pending_limit
         self._lock = threading.RLock()
         self._number = first_number - 1
+        self._open_number = 0
         self._fd = -1
         self._series_fd = -1
         self._bytes = 0
@@ -161,7 +162,7 @@ class ScalarJournal:
 
     def current_path(self) -> Path | None:
         """Return the journal that is open now."""
-        return self._path(self._number) if self._is_open else None
+        return self._path(self._open_number) if self._is_open else None
 
     def drain(self) -> bool:
         """Try to bring waiting points to the disk; True when none waits."""
@@ -271,6 +272,7 @@ class ScalarJournal:
             raise
         self._close_series()
         self._series_fd = opened[0]
+        self._open_number = self._number
         self._is_open = True
         self._bytes = HEADER.size
         self._unsynced_names = True
@@ -301,7 +303,7 @@ class ScalarJournal:
             self._point_at(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
         except OSError:
             return  # no descriptor left: late points still go to the old journal, which is not folded then
-        self.rolled.append(self._path(self._number))
+        self.rolled.append(self._path(self._open_number))
         self._close_series()
 
     def _close_series(self) -> None:
@@ -316,7 +318,7 @@ class ScalarJournal:
         with self._lock:
             if self._bytes < ROLL_BYTES or not self._is_open:
                 return
-            finished = self._path(self._number)
+            finished = self._path(self._open_number)
             try:
                 self._open_next()
             except OSError as error:

@@ -326,3 +326,29 @@ def test_a_task_that_is_deleted_meanwhile(tmp_path: Path, trouble: Trouble) -> N
     (tmp_path / "trash").rename(task)
     assert pen.drain()
     assert len(_points(task / "scalars")["a", "b"]) == 5
+
+
+def test_a_journal_is_finished_when_the_next_can_not_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When rolling fails, the journal that was full is the one that can be folded, and no point of it is lost."""
+    monkeypatch.setattr(journal_module, "ROLL_BYTES", 32 * 4)
+    disk = Disk(tmp_path / "tmp")
+    troubles: list[OSError] = []
+    pen = ScalarJournal(disk, tmp_path / "s", "w", troubles.append)
+    real, refuses = Disk.open_append, [False]
+
+    def open_append(self: Disk, path: Path) -> int:
+        if refuses[0]:
+            raise OSError(30, "read-only", str(path))
+        return real(self, path)
+
+    monkeypatch.setattr(Disk, "open_append", open_append)
+    for step in range(5):
+        refuses[0] = step >= 2
+        pen.report("loss", "train", float(step), step)
+    assert [path.name for path in pen.rolled] == ["w-1.journal"]
+    refuses[0] = False
+    assert pen.drain()
+    assert {path.name for path in pen.close()} == {"w-1.journal", *(p.name for p in (tmp_path / "s").glob("*.journal"))}
+    points = [point for path in sorted((tmp_path / "s").glob("*.journal")) for point in read_journal(path)[1]]
+    assert [point[3] for point in points] == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert len(troubles) >= 1
