@@ -159,3 +159,68 @@ def test_function_tasks_refuse_what_can_not_be_told_apart(start: Callable[..., T
         task.create_function_task(work)
     with pytest.raises(InvalidValueError):
         task.create_function_task("work")  # type: ignore[arg-type]
+
+
+def test_relations_and_kinds(draft: Task) -> None:
+    """Parent, type, project and pages of a task can be set and read."""
+    other = Task.create(project_name="p", task_name="other")
+    draft.set_parent(other)
+    assert draft.parent == other.id
+    with pytest.raises(InvalidValueError):
+        draft.set_parent(draft)
+    draft.set_task_type(Task.TaskTypes.qc)
+    assert draft.task_type == "qc"
+    assert draft.move_to_project(new_project_name="q/r")
+    assert (draft.get_project_name(), Task.get_project_id("q/r"), Task.get_project_id("nowhere")) == (
+        "q/r",
+        "q/r",
+        None,
+    )
+    assert draft.get_output_log_web_page() == draft.cache_dir
+    draft.set_archived(True)
+    assert draft.get_system_tags() == [Task.archived_tag]
+    draft.set_progress(140)
+    assert draft.get_progress() == 100.0
+
+
+def test_queues_and_stops(draft: Task, start: Callable[..., Task]) -> None:
+    """The queue of a task is known; a request to stop a queued one stops it, one that runs is asked."""
+    assert draft.get_executed_queue() is None
+    Task.enqueue(draft, "default")
+    assert draft.get_executed_queue(return_name=True) == "default"
+    draft.mark_stop_request(status_message="no")
+    assert (draft.status, Task.get_num_enqueued_tasks("default")) == ("stopped", 0)
+    other = Task.create(project_name="p", task_name="o")
+    other.stopped(ignore_errors=True)
+    assert other.status == "created"
+    other.stopped(force=True, status_reason="r", status_message="m")
+    assert (other.status, other.get_status_message()) == ("stopped", "m")
+
+
+def test_the_monitor_can_be_told_to_wait(start: Callable[..., Task]) -> None:
+    """The resource monitor of this run is there to be asked, and waits as it is told; without one nothing is set."""
+    task = start()
+    assert task.resource_monitor is None
+    assert not Task.set_resource_monitor_iteration_timeout(1.0)
+    assert task.report_subprocess_enabled is False
+    task.close()
+    task = start(auto_resource_monitoring={"report_frequency_sec": 0.1, "first_report_sec": 600})
+    assert Task.set_resource_monitor_iteration_timeout(0.0, 600.0)
+    task.resource_monitor.tick()
+    assert "machine" not in str(task.get_all_reported_scalars())  # it waits for an iteration
+    task.get_logger().report_scalar("loss", "train", 1.0, 1)
+    deadline = time.monotonic() + 20
+    while ":monitor:machine" not in task.get_all_reported_scalars() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert ":monitor:machine" in task.get_all_reported_scalars()
+
+
+def test_offsets_and_marks(start: Callable[..., Task]) -> None:
+    """The initial iteration is added to what is reported; NotSet is none of the values that mean something."""
+    task = start()
+    assert task.set_initial_iteration(10) == 10
+    assert task.get_initial_iteration() == 10
+    task.get_logger().report_scalar("a", "b", 1.0, 2)
+    assert task.get_last_iteration() == 12
+    assert Task.NotSet not in (None, False, "", 0)
+    assert task.labels_stats is not None
