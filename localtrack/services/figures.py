@@ -314,7 +314,7 @@ def matrix_figure(
         "name": str(series),
         "z": values,
         "colorscale": "Viridis",
-        "texttemplate": "%{z}",
+        "texttemplate": _cell_format(values),
     }
     for key, labels, count in (("x", xlabels, width), ("y", ylabels, len(values))):
         texts = labels_for(labels, count, f"{key}labels")
@@ -329,6 +329,11 @@ def matrix_figure(
     extra = dict(extra_layout or {})
     trace.update({key: plain(extra.pop(key)) for key in list(extra) if key in _HEATMAP_KEYS})
     return _figure([trace], layout, extra)
+
+
+def _cell_format(values: list[list[Any]]) -> str:
+    """Return how cells show their numbers: counts in full, where plotly would say 1M; other numbers with 7 digits."""
+    return "%{z:d}" if all(isinstance(value, int) for row in values for value in row) else "%{z:.7~g}"
 
 
 def surface_figure(

@@ -27,6 +27,7 @@ from localtrack.services.matplotlib_style import (
 )
 
 TRACES_OF_ONE_ARTIST = 200
+SHARP_PIXELS = 800
 
 
 class AxesDrawing:
@@ -46,6 +47,7 @@ class AxesDrawing:
         self._legends = legends
         self._bars = bars
         self._place: Figure = {"xaxis": frame.x, "yaxis": frame.y}
+        self._labels: dict[int, Any] = {}
 
     def traces(self) -> list[Figure]:
         """Return the traces, lowest first.
@@ -56,6 +58,11 @@ class AxesDrawing:
         axes = self._axes
         frame_parts = {id(part) for part in (*axes.spines.values(), axes.xaxis, axes.yaxis, axes.patch, axes.title,
                        axes._left_title, axes._right_title, axes.get_legend())}  # fmt: skip
+        self._labels = {
+            id(group[0]): group.get_label()
+            for group in axes.containers
+            if type(group).__name__ in ("ErrorbarContainer", "StemContainer") and group[0] is not None
+        }
         grouped = {
             id(patch): bars for bars in axes.containers if type(bars).__name__ == "BarContainer" for patch in bars
         }
@@ -87,7 +94,7 @@ class AxesDrawing:
         return draw(artist)
 
     def _entry(self, artist: Any) -> Figure:
-        return self._legends.entry(self._axes, artist.get_label())
+        return self._legends.entry(self._axes, self._labels.get(id(artist), artist.get_label()))
 
     def _line(self, line: Any) -> list[Figure]:
         axes = self._axes
@@ -169,7 +176,7 @@ class AxesDrawing:
         entry = self._entry(artist)
         if entry.get("showlegend"):
             shape.update(entry)
-        self._layout["shapes"].append({**shape, "layer": "above" if artist.get_zorder() >= 2 else "between"})
+        self._layout["shapes"].append({**shape, "layer": "above" if artist.get_zorder() >= 2 else "below"})
 
     def _points(self, points: Any) -> list[Figure]:
         if points.get_offset_transform() != self._axes.transData:
@@ -188,10 +195,9 @@ class AxesDrawing:
                 color=self._numbers(points.get_array()), cmin=low, cmax=high, colorscale=colour_scale(points.get_cmap()),
                 showscale=True, colorbar=self._bars.of(points),
             )  # fmt: skip
-            if points.get_alpha() is not None:
-                marker["opacity"] = float(points.get_alpha())
+            marker["opacity"] = 1.0 if points.get_alpha() is None else float(points.get_alpha())
         else:
-            marker["color"] = _spread(faces, count)
+            marker.update(color=_spread(faces, count), opacity=1.0)  # the colours hold it already
         if marker["symbol"].endswith("-thin-open"):
             marker["color"] = _spread(faces if len(faces) else edges, count)
         marker["line"] = {"width": pixels(widths[0]) if len(widths) else 0, "color": _spread(edges, count)}
@@ -311,6 +317,8 @@ class AxesDrawing:
             values, down = values[::-1], (down[1], down[0])
         if (across[0] > across[1]) == (x_low < x_high):
             values, across = values[:, ::-1], (across[1], across[0])
+        zoom = max(1, SHARP_PIXELS // max(values.shape[:2]))  # a browser would blur few large pixels into each other
+        values = values.repeat(zoom, axis=0).repeat(zoom, axis=1)
         source = "data:image/png;base64," + base64.b64encode(png_bytes(values)).decode()
         frame = self._frame
         self._layout["images"].append({

@@ -10,6 +10,7 @@ from typing import Any
 from localtrack.services.figures import Figure
 from localtrack.services.matplotlib_style import Unfaithful, escaped, font_of, pixels, rgba
 
+LOG_TICKS = 10
 _FREE_TICKS = frozenset({"ScalarFormatter", "LogFormatterSciNotation", "LogFormatter", "LogFormatterMathtext"})
 _DATE_TICKS = frozenset({"AutoDateFormatter", "ConciseDateFormatter", "DateFormatter"})
 _ANCHORS = {"center": "middle", "baseline": "bottom", "center_baseline": "middle", "top": "top", "bottom": "bottom"}
@@ -94,7 +95,8 @@ class AxesFrame:
         if kind == "log":
             if getattr(axis.get_transform(), "base", 10) != 10 or low <= 0 or high <= 0:
                 raise Unfaithful("logarithms of another base")
-            return {"type": "log", "range": [math.log10(low), math.log10(high)], "dtick": 1}
+            ends = [math.log10(low), math.log10(high)]
+            return {"type": "log", "range": ends, "dtick": max(1, math.ceil(abs(ends[1] - ends[0]) / LOG_TICKS))}
         raise Unfaithful(f"the scale {kind!r}")
 
     def _lines(self, side: str) -> Figure:
@@ -123,7 +125,11 @@ class AxesFrame:
         if not ticks:
             return {"ticks": "", "showticklabels": False, "tickmode": "array", "tickvals": []}
         marks = any(tick.tick1line.get_visible() or tick.tick2line.get_visible() for tick in ticks)
-        result: Figure = {"ticks": "outside" if marks else "", "showticklabels": bool(labelled)}
+        is_log = axis.get_scale() == "log"
+        result: Figure = {
+            "ticks": "outside" if marks else "", "showticklabels": bool(labelled),
+            **({"exponentformat": "power"} if is_log else {"exponentformat": "none", "tickmode": "auto"}),
+        }  # fmt: skip
         if not labelled:
             return result
         texts = [tick.label1 if tick.label1.get_visible() else tick.label2 for tick in labelled]
@@ -252,7 +258,7 @@ class Legends:
         if texts:
             result["font"] = font_of(texts[0])
         if title.get_visible() and title.get_text():
-            result["title"] = {"text": escaped(title.get_text())}
+            result["title"] = {"text": escaped(title.get_text()), "font": font_of(title)}
         return result
 
     def entry(self, axes: Any, label: Any) -> Figure:
