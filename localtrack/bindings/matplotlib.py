@@ -9,20 +9,20 @@ Source: matplotlib's pyplot; ClearML's matplotlib binding, measured.
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import sys
 import weakref
 from typing import Any
 
 from localtrack.bindings import BindingContext, Undo, argument
+from localtrack.runtime import binding_options
 from localtrack.runtime.reporting import SessionReports
+from localtrack.services.matplotlib_figures import BY_HAND, interactive_of, picture_of
 
 FRAMEWORK = "matplotlib"
 MODULES = ("matplotlib.figure", "matplotlib.pyplot", "matplotlib.pylab", "matplotlib_inline.backend_inline")
 WITHOUT_WINDOWS = frozenset({"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"})
 UNTITLED_LIMIT = 100
-BY_HAND = "_localtrack_by_hand"
 
 
 class _Seen:
@@ -136,7 +136,7 @@ def _report(ctx: BindingContext, figure: Any) -> None:
     if reports is None or getattr(figure, BY_HAND, False):
         return
     seen = _state(figure)
-    data = _picture(figure)
+    data, suffix = picture_of(figure)
     iteration = reports.last_iteration()
     digest = hashlib.sha256(b"%d " % iteration + data).digest()
     if digest == seen.digest:
@@ -145,15 +145,10 @@ def _report(ctx: BindingContext, figure: Any) -> None:
     as_sample, seen.shows_image = seen.shows_image, False
     title = _title(reports, figure, iteration, as_sample=as_sample)
     if as_sample:
-        reports.media(title, "plot image", data, ".png", "image/png", iteration)
+        reports.media(title, "plot image", data, suffix, "image/png", iteration)
     else:
-        reports.picture(title, "plot image", data, ".png", iteration)
-
-
-def _picture(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    figure.canvas.print_figure(buffer, format="png", dpi=max(float(figure.dpi), 150.0))
-    return buffer.getvalue()
+        found = None if binding_options.matplotlib_non_interactive else interactive_of(figure)
+        reports.picture(title, "plot image", data, suffix, iteration, found)
 
 
 def _title(reports: SessionReports, figure: Any, iteration: int, *, as_sample: bool) -> str:

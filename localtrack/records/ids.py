@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
 import time
 import unicodedata
 from typing import NewType
@@ -24,6 +25,16 @@ RESERVED_NAMES = frozenset(
     ["con", "prn", "aux", "nul", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))]
 )
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_last_sortable = 0
+_sortable_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _sortable_lock
+    _sortable_lock = threading.Lock()  # another thread of the parent may have held it
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def new_task_id() -> TaskId:
@@ -37,8 +48,18 @@ def is_task_id(text: str) -> bool:
 
 
 def new_sortable_id() -> str:
-    """Return a 26-character id that sorts by its creation time in milliseconds (a ULID in lower case)."""
-    value = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10), "big")
+    """Return a 26-character id that sorts after all that this process made before (a ULID in lower case).
+
+    The first 48 bits are the time in milliseconds; within one, or when the clock steps back, the id before is counted
+    up by a random step, so that a forked child does not count to the same one.
+    """
+    global _last_sortable
+    random = os.urandom(10)
+    value = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(random, "big")
+    with _sortable_lock:
+        if value >> 80 <= _last_sortable >> 80:
+            value = _last_sortable + 1 + int.from_bytes(random[:8], "big")
+        _last_sortable = value
     digits = []
     for _ in range(26):
         digits.append(_ALPHABET[value & 31])

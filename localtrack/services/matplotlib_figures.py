@@ -18,6 +18,7 @@ from localtrack.services.matplotlib_axes import AxesFrame, ColorBars, Legends
 from localtrack.services.matplotlib_style import PIXELS_PER_INCH, Unfaithful, escaped, font_of, rgba
 
 LOG = logging.getLogger("localtrack")
+BY_HAND = "_localtrack_by_hand"  # on a figure that the script reported itself
 PICTURE_DPI = 150
 VALUE_LIMIT = 1_000_000  # beyond it a page would not draw the figure; the picture is kept in any case
 

@@ -81,6 +81,7 @@ class Recorder:
         self._writer = writer
         self._keep = keep
         self._projects = projects
+        self.defaults = MediaOptions()  # what the script's logger was told, for captures that are told nothing
         self._limited: dict[tuple[str, str], deque[Callable[[], None]]] = {}
         self._lock = threading.Lock()
         self._held = HeldFiles()
@@ -317,6 +318,8 @@ def record_figure(
 ) -> bool:
     """Store a matplotlib figure: always as a picture, and as a plotly figure where that shows the same.
 
+    The figure is marked, so that no automatic capture reports it again.
+
     Args:
         recorder: the run's recorder.
         place: what it belongs to.
@@ -336,6 +339,7 @@ def record_figure(
     from localtrack.services import matplotlib_figures
 
     found = matplotlib_figures.figure_of(figure)
+    setattr(found, matplotlib_figures.BY_HAND, True)
     data, suffix = matplotlib_figures.picture_of(found)
     if as_sample:
         recorder.media_bytes(place, data, suffix, options)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -82,13 +85,18 @@ def test_numbers_in_the_file(task: Task) -> None:
     assert str(task.get_reported_plots()[0]["plot"]["data"][0]["y"]) == "[1.0, nan, inf]"
 
 
-def test_plotly_is_never_imported() -> None:
-    """Reporting every kind of plot loads neither plotly nor matplotlib, pandas or numpy."""
-    import subprocess
-    import sys
+def run(code: str, folder: Path) -> str:
+    """Run a script with a store of its own; return what it printed."""
+    environment = {**os.environ, "LOCALTRACK_ROOT": str(folder)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
+
+def test_plotly_is_never_imported(tmp_path: Path) -> None:
+    """Reporting plots loads neither plotly nor matplotlib, pandas or numpy."""
     code = (
-        "import sys, tempfile; from localtrack import Task\n"
+        "import sys; from localtrack import Task\n"
         "task = Task.init('p', 'n', auto_connect_streams=False, auto_resource_monitoring=False)\n"
         "log = task.get_logger()\n"
         "log.report_scatter2d('t', 's', [(0, 1), (1, 2)])\n"
@@ -96,18 +104,15 @@ def test_plotly_is_never_imported() -> None:
         "log.report_table('t', 's', table_plot=[['a'], [1]])\n"
         "print([m for m in ('plotly', 'matplotlib', 'pandas', 'numpy', 'fsspec') if m in sys.modules])"
     )
-    import os
-    import tempfile
+    assert run(code, tmp_path).strip().endswith("[]")
 
-    with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "LOCALTRACK_ROOT": folder},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    assert done.stdout.strip().endswith("[]")
+
+def test_the_how_to_runs(tmp_path: Path) -> None:
+    """The example of docs/how-to/plots.md does what it says."""
+    page = (Path(__file__).parents[2] / "docs/how-to/plots.md").read_text()
+    run(page.partition("```python\n")[2].partition("```")[0], tmp_path)
+    assert len(list(tmp_path.rglob("plots/*.json"))) == 6
+    assert len(list(tmp_path.rglob("media/*.html"))) == 1
 
 
 @pytest.mark.parametrize("name", ["../../x", "a/b/c", "é 🚀", "", "x" * 5000, "\ud800", "<b>", "\n"])

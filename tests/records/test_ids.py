@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 
@@ -71,7 +72,7 @@ def test_folder_names() -> None:
 
 
 def test_ids() -> None:
-    """Ids are 32 random hexadecimal digits; sortable ones sort by their time and never repeat."""
+    """Ids are 32 random hexadecimal digits; sortable ones sort in the order of their making and never repeat."""
     assert is_task_id(new_task_id())
     assert not is_task_id("0123")
     assert not is_task_id(new_task_id().upper() + "\n")
@@ -80,7 +81,35 @@ def test_ids() -> None:
     later = [new_sortable_id() for _ in range(100)]
     assert all(first < other for other in later)
     assert len(set(later)) == 100
+    assert sorted(later) == later
     assert re.fullmatch(r"[0-9a-hjkmnp-tv-z]{26}", first)
+
+
+def test_sortable_ids_of_forked_children_differ() -> None:
+    """Children that fork within one millisecond make other ids than their parent and than each other."""
+    readers = []
+    made = [new_sortable_id()]
+    for _ in range(4):
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.write(writer, " ".join(new_sortable_id() for _ in range(50)).encode())
+            os._exit(0)
+        os.close(writer)
+        readers.append((pid, reader))
+        made += [new_sortable_id() for _ in range(50)]
+    for pid, reader in readers:
+        with os.fdopen(reader, "rb") as stream:
+            made += stream.read().decode().split()
+        os.waitpid(pid, 0)
+    assert len(set(made)) == len(made) == 1 + 4 * 100
+
+
+def test_a_clock_that_steps_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of making holds when the clock is set back."""
+    first = new_sortable_id()
+    monkeypatch.setattr(time, "time_ns", lambda: 10**18)
+    assert new_sortable_id() > first
 
 
 def test_projects() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from localtrack.api.logger.handle import LoggerSection
 from localtrack.runtime import binding_options
+from localtrack.services.recording import MediaOptions
 from localtrack.store.layout import TaskLayout
 
 
@@ -30,10 +31,9 @@ class OptionsSection(LoggerSection):
         """
         from localtrack.services import storage
 
-        if not uri or storage.local_path(uri) == TaskLayout(self._task._where()).media:
-            self._destination = ""
-            return
-        self._destination = storage.check_writable(uri)
+        own = not uri or storage.local_path(uri) == TaskLayout(self._task._where()).media
+        self._destination = "" if own else storage.check_writable(uri)
+        self._tell_captures()
 
     def get_default_upload_destination(self) -> str:
         """Return where the files of images and media go: what was set, or the folder inside the task's."""
@@ -46,6 +46,12 @@ class OptionsSection(LoggerSection):
             max_history: the number; 0 keeps all, which is what happens when this is never called.
         """
         self._history = int(max_history)
+        self._tell_captures()
+
+    def _tell_captures(self) -> None:
+        session = self._task._session
+        if session is not None:
+            session.recorder.defaults = MediaOptions(self._destination, self._history)
 
     def get_default_debug_sample_history(self) -> int:
         """Return how many images and media of each title and series are kept; 0 stands for all."""
