@@ -18,6 +18,7 @@ from localtrack.fs.disk import list_names, read_bytes
 from localtrack.queue.claims import Claim
 from localtrack.records.status import ENDED, Status
 from localtrack.records.task import TaskRecord
+from localtrack.services import lifecycle
 from localtrack.services.context import StoreContext
 from localtrack.store.documents import now
 from localtrack.store.layout import TaskLayout
@@ -199,7 +200,8 @@ class StoreGateway:
         ended = record.with_status(
             end.status, at=now(), by=self._by(), reason=end.reason, message=end.message, force=force
         )
-        return replace(ended, exit=end.to_json(), ended=now())
+        ended = replace(ended, exit=end.to_json(), ended=now())
+        return lifecycle.published_if_wished(ended, self._by())
 
     def _update(self, task_id: str, intent: Any, label: str) -> TaskRecord:
         return self._ctx.store.update(self.folder(task_id), intent, self._ctx.author, label)

@@ -420,3 +420,12 @@ def test_two_agents_share_a_queue(world: World) -> None:
     wait_for(lambda: all(world.record(task).status == "completed" for task in made))
     assert sorted(marker.read_text().split()) == [str(n) for n in range(8)]
     assert Path(marker).exists()
+
+
+def test_a_wish_to_be_published_is_honoured(world: World) -> None:
+    """A task whose script never starts tracking is published on completion as well, when that was wished for."""
+    task_id = world.script("print(1)\n", enqueue=False)
+    tasks.edit(world.ctx, task_id, lambda record: lifecycle.with_publication(record, True), "wish", checked=False)
+    lifecycle.enqueue(world.ctx, task_id, "default")
+    world.agent().run()
+    assert world.record(task_id).status == "published"
