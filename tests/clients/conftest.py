@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from localtrack import Model
 from localtrack.config import Settings
 from localtrack.records.task import TaskRecord
 from localtrack.services import parameters, reports, tasks
@@ -20,7 +21,12 @@ from localtrack.services.context import StoreContext
 from localtrack.store.root import Store
 
 HERE = Path(__file__).parent
+SCRIPTS = HERE / "scripts"
 LIMIT_S = 300
+ENVIRONMENT = {
+    "PYTHONPATH": str(HERE / "offline"), "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg", "YOLO_OFFLINE": "true",
+    "YOLO_AUTOINSTALL": "false", "OMP_NUM_THREADS": "2",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,23 +81,26 @@ class Arrived:
         """Return a configuration object."""
         return parameters.parse_configuration((self.folder / self.record.configuration[name]["file"]).read_text())
 
+    def model(self) -> Model:
+        """Return the one model that it made."""
+        (entry,) = self.record.output_models
+        return Model(model_id=entry["id"])
+
 
 @pytest.fixture
-def arrive(tmp_path: Path) -> Callable[..., Arrived]:
+def arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Arrived]:
     """Return a function that runs a script of ``scripts/`` and returns the one task that it left."""
 
     def run(script: str, *arguments: str, **environment: str) -> Arrived:
         root = tmp_path / "store"
-        command = [sys.executable, "-m", "localtrack", "run", "--root", str(root), str(HERE / "scripts" / script)]
-        env = {
-            **os.environ, "PYTHONPATH": str(HERE / "offline"), "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg",
-            "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "OMP_NUM_THREADS": "2", **environment,
-        }  # fmt: skip
+        command = [sys.executable, "-m", "localtrack", "run", "--root", str(root), str(SCRIPTS / script)]
+        env = {**os.environ, **ENVIRONMENT, **environment}
         env.pop("PYTEST_CURRENT_TEST", None)  # ultralytics reports nothing while it believes that it is tested
         done = subprocess.run(
             [*command, *arguments], capture_output=True, text=True, env=env, cwd=tmp_path, timeout=LIMIT_S, check=False
         )
         assert done.returncode == 0, done.stderr[-6000:]
+        monkeypatch.setenv("LOCALTRACK_ROOT", str(root))
         ctx = StoreContext(Store.open(root), Settings())
         (task_id,) = ctx.index.ids()
         folder = tasks.folder_of(ctx, task_id)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
+import subprocess
+from pathlib import Path
 
-import pytest
+from localtrack.agent.loop import Agent, AgentOptions
+from localtrack.services import lifecycle, parameters, reports, tasks
 
-import localtrack
-
-needs_models = pytest.mark.xfail(not hasattr(localtrack, "OutputModel"), reason="waits for OutputModel")
+from .conftest import ENVIRONMENT, SCRIPTS
 
 
 def test_the_real_clearml_is_not_here() -> None:
@@ -23,7 +25,6 @@ def test_the_real_clearml_is_not_here() -> None:
 class TestTransformers:
     """transformers' ClearMLCallback, in a Trainer."""
 
-    @needs_models
     def test_a_run_of_its_own(self, arrive, tmp_path):
         """Without a task it starts one: arguments, the model's configuration, scalars, and the checkpoint that is kept."""
         arrived = arrive("transformers_trainer.py", str(tmp_path / "out"))
@@ -37,9 +38,10 @@ class TestTransformers:
         assert [step for step, _ in arrived.series("train", "loss")] == [1, 2, 3, 4]
         assert [step for step, _ in arrived.series("eval", "loss")] == [2, 4]
         assert set(arrived.summary) >= {"train_runtime", "train_loss", "epoch"}
-        (model,) = record.output_models  # the older one went with save_total_limit
-        assert model["name"] == "checkpoint-4"
-        assert model["iteration"] == 4
+        model = arrived.model()  # the older one went with save_total_limit
+        assert model.name == "checkpoint-4"
+        names = {Path(file).name for file in model.get_weights_package()}
+        assert names >= {"config.json", "trainer_state.json", "model.safetensors"}
 
     def test_inside_a_task(self, arrive, tmp_path):
         """In a task that runs already it reports to that one, leaves it open, and keeps no checkpoints unless asked."""
@@ -49,11 +51,30 @@ class TestTransformers:
         assert [step for step, _ in arrived.series("train", "loss")] == [1, 2, 3, 4]
         assert arrived.record.output_models == ()
 
-    @needs_models
     def test_inside_a_task_with_models(self, arrive, tmp_path):
         """CLEARML_LOG_MODEL asks for the checkpoints."""
         arrived = arrive("transformers_in_a_task.py", str(tmp_path / "out"), CLEARML_LOG_MODEL="true")
         assert [model["name"] for model in arrived.record.output_models] == ["checkpoint-4"]
+
+    def test_under_an_agent(self, arrive, tmp_path, monkeypatch):
+        """A clone runs as clearml again, and its changed arguments reach the Trainer when it is told not to ignore them."""
+        repository = tmp_path / "repository"
+        shutil.copytree(SCRIPTS, repository, ignore=shutil.ignore_patterns("__pycache__"))
+        for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "scripts"]):
+            subprocess.run(["git", *command], cwd=repository, check=True)
+        arrived = arrive(str(repository / "transformers_in_a_task.py"), str(tmp_path / "out"))
+        clone = tasks.clone(arrived.ctx, arrived.record.id)
+        changed = [("Transformers/learning_rate", "0.5"), ("Transformers/_ignore_hparams_ui_overrides_", "false")]
+        tasks.edit(arrived.ctx, clone.id, lambda record: parameters.override(record, changed), "set")
+        lifecycle.enqueue(arrived.ctx, clone.id, "default")
+        said: list[str] = []
+        for name, value in ENVIRONMENT.items():
+            monkeypatch.setenv(name, value)
+        Agent(arrived.ctx, AgentOptions(drain=True, workdir=tmp_path / "workspaces"), said.append).run()
+        ran = tasks.read(arrived.ctx, clone.id)
+        assert ran.status == "completed", said
+        assert "learning rate 0.5" in {line.text for line in reports.console(tasks.folder_of(arrived.ctx, clone.id))}
+        assert ran.script["as_clearml"] is True
 
 
 def test_accelerate(arrive):
@@ -107,10 +128,9 @@ def test_ultralytics(arrive, tmp_path):
     assert "metrics/mAP50(B)" in arrived.summary
     assert {"Mosaic", "Validation"} <= {title for title, _, _ in arrived.media}
     assert {"results", "confusion_matrix"} <= {title for title, _, _ in arrived.plots}
-    (model,) = record.output_models
-    assert model["name"] == "tiny"
     (best,) = tmp_path.rglob("weights/best.pt")
-    assert (arrived.folder / model["file"]).read_bytes() == best.read_bytes()
+    assert arrived.model().name == "tiny"
+    assert Path(arrived.model().get_local_copy()).read_bytes() == best.read_bytes()
 
 
 def test_monai(arrive, tmp_path):
@@ -137,7 +157,6 @@ def test_mmengine(arrive, tmp_path):
     assert arrived.record.artifacts["config.py"]["size_bytes"] == len("lr = 0.1\n")
 
 
-@needs_models
 def test_langchain(arrive):
     """langchain-community's callback: each step as text, the tables of a session, the chain as a model."""
     arrived = arrive("langchain_callback.py")
@@ -149,11 +168,9 @@ def test_langchain(arrive):
         ("Action Records", "talk"),
         ("Session Analysis", "talk"),
     }
-    (model,) = record.output_models
-    assert json.loads((arrived.folder / model["file"]).read_text())["responses"] == ["the answer is 42", "no"]
+    assert json.loads(Path(arrived.model().get_local_copy()).read_text())["responses"] == ["the answer is 42", "no"]
 
 
-@needs_models
 def test_nemo(arrive, tmp_path):
     """The calls of NeMo's logger: a configuration, scalars, a table, a packed model with its design and metadata."""
     weights = tmp_path / "speech.nemo"
@@ -163,9 +180,11 @@ def test_nemo(arrive, tmp_path):
     assert arrived.configuration("hparams") == {"optim": {"lr": 0.1}}
     assert arrived.series("train", "loss") == [(0, 1.0), (1, 0.5)]
     assert set(arrived.plots) == {("speech", "summary", 0)}
-    (model,) = arrived.record.output_models
-    assert (model["name"], model["framework"], model["tags"]) == ("speech", "NeMo", ["tiny"])
-    assert weights.read_bytes() == b"weights"
+    model = arrived.model()
+    assert (model.name, model.framework, model.tags, model.config_text) == ("speech", "NeMo", ["tiny"], "layers: 2\n")
+    assert model.get_all_metadata_casted() == {"epoch": 2}
+    assert [Path(file).name for file in model.get_weights_package()] == ["weights.ckpt"]
+    assert weights.exists()
 
 
 def test_verl(arrive):

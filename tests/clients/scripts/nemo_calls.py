@@ -1,6 +1,7 @@
 """The calls that NeMo's ClearMLLogger (a Lightning logger) makes, in its order. NeMo itself is too large to test with."""
 
 import sys
+import tarfile
 from pathlib import Path
 
 import pandas
@@ -19,7 +20,8 @@ task.logger.report_table(
 )
 model = OutputModel(name=task.name, task=task, tags=["tiny"], framework="NeMo")
 model.update_design(config_text="layers: 2\n")
-weights.write_bytes(b"weights")
+with tarfile.open(weights, "w") as packed:  # what a .nemo file is
+    packed.add(__file__, "weights.ckpt")
 model.update_weights(
     weights_filename=str(weights), upload_uri=task.storage_uri or task._get_default_report_storage_uri(),
     auto_delete_file=False, is_package=True,

@@ -28,3 +28,4 @@ arguments = TrainingArguments(
 )  # fmt: skip
 trainer = Trainer(BertForSequenceClassification(config), arguments, train_dataset=Sentences(), eval_dataset=Sentences())
 trainer.train()
+print("learning rate", arguments.learning_rate)
