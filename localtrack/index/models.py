@@ -263,6 +263,10 @@ class ModelIndex:
             return None
         for entry in record.output_models:
             if entry.get("id") == model_id:
+                if entry.get("folder"):
+                    self.problems.append(
+                        f"{task.folder}/{entry['folder']}: the model's metadata can't be read; shown is what its task says"
+                    )
                 return ModelRow.of(ModelRecord.from_entry(entry, record.id, record.project), "")
         return None
 

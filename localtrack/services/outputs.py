@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from localtrack.errors import NotEditableError, StorageError
+from localtrack.errors import LocaltrackError, NotEditableError, StorageError
 from localtrack.fs.disk import remove_tree
 from localtrack.records.ids import new_task_id
 from localtrack.records.model import Json, ModelRecord
@@ -127,33 +126,63 @@ def _folder_of(access: TaskAccess, entry: Json) -> Path | None:
     return inside(access.where(), str(entry["folder"])) if entry.get("folder") else None
 
 
-def name_in_task(access: TaskAccess, name: str, folder: Path, record: ModelRecord) -> None:
-    """Make a model one of the task's output models, or bring the task's entry up to date."""
+class _NameTakenError(LocaltrackError):
+    """Another process named a model so in this task since we looked."""
+
+
+def name_in_task(access: TaskAccess, name: str, folder: Path, record: ModelRecord, *, is_new: bool = False) -> None:
+    """Make a model one of the task's output models, or bring the task's entry up to date.
+
+    Args:
+        access: the task.
+        name: what the task calls it.
+        folder: the model's folder.
+        record: the model.
+        is_new: whether no entry names it yet: then it takes nobody's place.
+    """
     top = access.where()
     relative = folder.relative_to(top).as_posix() if folder.is_relative_to(top) else ""
     entry = models.entry_of(name, record, relative)
-    access.edit(partial(models.with_output, entry=entry), f"output model: {name}")
+
+    def change(task: TaskRecord) -> TaskRecord:
+        other = entry_named(task, name)
+        if is_new and other is not None and other.get("id") != record.id:
+            raise _NameTakenError(f"task {access.id} has a model {name!r} already")
+        return models.with_output(task, entry)
+
+    access.edit(change, f"output model: {name}")
 
 
-def put_weights(access: TaskAccess, name: str, filed: Filed, wanted: Weights) -> str:
-    """Store, upload or register weights and make them the model's; return their address.
+def put_weights(access: TaskAccess, name: str, filed: Filed, wanted: Weights) -> tuple[str, Filed]:
+    """Store, upload or register weights and make them the model's.
+
+    Returns:
+        Their address, and the model: another one, when two processes filed a model of that name at once.
 
     Raises:
         StorageError: they can't be read, or not be written where they should go.
         OSError: the store's disk takes no more.
     """
     try:
-        if wanted.source is None:
-            return _finish(access, name, filed, wanted, models.referenced(wanted.url))
-        if not wanted.uri:
-            return _finish(access, name, filed, wanted, models.referenced(storage.normal_url(wanted.source)))
-        if wanted.uri == STORE_URI:
-            stored = weights.store_copy(access.ctx, filed.folder, wanted.source, wanted.file_name)
-            return _finish(access, name, filed, wanted, stored)
+        return _put(access, name, filed, wanted), replace(filed, is_new=False)
+    except _NameTakenError:
+        _, draft = models.read(access.ctx, filed.id, filed.folder)
+        _forget(filed.folder)
+        return put_weights(access, name, file_model(access, name, replace(draft, weights={}, versions=())), wanted)
     except OSError:
         if filed.is_new:
             _forget(filed.folder)
         raise
+
+
+def _put(access: TaskAccess, name: str, filed: Filed, wanted: Weights) -> str:
+    if wanted.source is None:
+        return _finish(access, name, filed, wanted, models.referenced(wanted.url))
+    if not wanted.uri:
+        return _finish(access, name, filed, wanted, models.referenced(storage.normal_url(wanted.source)))
+    if wanted.uri == STORE_URI:
+        stored = weights.store_copy(access.ctx, filed.folder, wanted.source, wanted.file_name)
+        return _finish(access, name, filed, wanted, stored)
     return _upload(access, name, filed, wanted, wanted.source)
 
 
@@ -164,7 +193,9 @@ def _upload(access: TaskAccess, name: str, filed: Filed, wanted: Weights, source
     if storage.local_path(url) is not None or not wanted.background:
         _finish(access, name, filed, wanted, weights.upload(source, url))
         return url
-    name_in_task(access, name, filed.folder, models.read(access.ctx, filed.id, filed.folder)[1])
+    record = models.read(access.ctx, filed.id, filed.folder)[1]
+    name_in_task(access, name, filed.folder, record, is_new=filed.is_new)
+    filed = replace(filed, is_new=False)
     place = weights.temporary_folder()  # the script may write over its file, or remove it, meanwhile
     staged = Path(place.name) / "weights"
     storage.put_file(source, str(staged))
@@ -197,7 +228,7 @@ def _finish(access: TaskAccess, name: str, filed: Filed, wanted: Weights, body: 
     folder, record = models.read(access.ctx, filed.id, filed.folder)
     if folder is None:
         raise StorageError(f"model {filed.id} lost its folder while its weights were stored", model_id=filed.id)
-    name_in_task(access, name, folder, record)
+    name_in_task(access, name, folder, record, is_new=filed.is_new)
     return weights.url_of(access.ctx, folder, record)
 
 

@@ -514,3 +514,75 @@ def test_a_copied_task_folder_is_enough(start: Callable[..., Task], weights: Pat
     (row,) = other.models.rows()
     assert (row.record.name, row.record.tags) == ("best", ("t",))
     assert os.path.isfile(other.store.root / row.folder / row.record.weights["file"])
+
+
+def test_a_full_disk_does_not_end_the_training(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fill_up: Callable[[Path], Path]
+) -> None:
+    """Weights that the disk does not take are said and left out, unless the caller waits for them; the model stays."""
+    monkeypatch.setenv("LOCALTRACK_ROOT", str(small_disk / "store"))
+    task = Task.init("p", "n", auto_connect_streams=False, auto_resource_monitoring=False, output_uri=True)
+    try:
+        source = tmp_path / "net.pt"
+        source.write_bytes(b"x" * 1000)
+        model = OutputModel(task, name="best")
+        first = model.update_weights(str(source))
+        source.write_bytes(b"y" * 400_000)
+        filler = fill_up(small_disk)
+        assert model.update_weights(str(source), auto_delete_file=True) == str(source)
+        assert source.exists()
+        assert model.update_weights_package([str(source)], auto_delete_file=True) == str(source)
+        assert source.exists()
+        with pytest.raises(OSError):
+            model.update_weights(str(source), async_enable=False)
+        filler.unlink()
+        assert model.url == first
+        assert _path(first).read_bytes() == b"x" * 1000
+        source.write_bytes(b"z" * 1000)
+        assert _path(model.update_weights(str(source))).read_bytes() == b"z" * 1000
+    finally:
+        task.close()
+
+
+def test_the_calls_that_clients_make(start: Callable[..., Task], tmp_path: Path, root: Path) -> None:
+    """The exact calls of transformers, ultralytics, NeMo, ignite and langchain-community work as they expect."""
+    task = start(output_uri=True)
+    checkpoint = tmp_path / "checkpoint-500"
+    checkpoint.mkdir()
+    (checkpoint / "model.safetensors").write_bytes(b"w")
+    saved = []
+    for step in (500, 1000, 1500):  # transformers, with save_total_limit=2
+        model = OutputModel(task=task, name=f"checkpoint-{step}")
+        model.connect(task=task, name=f"checkpoint-{step}")
+        model.update_weights_package(
+            weights_path=str(checkpoint), target_filename=f"checkpoint-{step}", iteration=step, auto_delete_file=False
+        )
+        saved.append(model)
+    assert Model.remove(saved.pop(0), delete_weights_file=True, force=True, raise_on_errors=True)  # type: ignore[arg-type]
+    assert [model.name for model in task.models.output] == ["checkpoint-1000", "checkpoint-1500"]
+
+    weights = tmp_path / "best.pt"
+    weights.write_bytes(b"w")
+    task.update_output_model(model_path=str(weights), model_name="yolo", auto_delete_file=False)  # ultralytics
+    assert task.models.output["yolo"].framework == "PyTorch"
+
+    nemo = tmp_path / "net.nemo"
+    with zipfile.ZipFile(nemo, "w") as archive:
+        archive.writestr("weights", "w")
+    model = OutputModel(name="nemo", task=task, tags=["t"], framework="pytorch")
+    model.update_design(config_text="layers: 2")
+    uri = task.storage_uri or task._get_default_report_storage_uri()
+    assert uri == f"file://{root}"
+    model.update_weights(weights_filename=str(nemo), upload_uri=uri, auto_delete_file=False, is_package=True)
+    model.set_all_metadata({"epochs": {"value": "3", "type": "int"}})
+    assert (Path(model.get_weights_package(return_path=True)) / "weights").read_text() == "w"  # type: ignore[arg-type]
+    assert model.get_all_metadata_casted() == {"epochs": 3}
+
+    model = OutputModel(task, config_text="llm: x")  # langchain-community
+    model.update_weights(weights_filename=str(weights), auto_delete_file=False, target_filename="name")
+    assert task.models.output["name"].config_text == "llm: x"
+
+    model.name = "ignite name"  # ignite's saver renames and comments what was recorded
+    model.comment = "ignite comment"
+    assert (model.name, model.comment) == ("ignite name", "ignite comment")
+    task.flush(wait_for_uploads=True)

@@ -39,7 +39,8 @@ def _access(ctx: StoreContext, task_id: str) -> TaskAccess:
 
 def _save(access: TaskAccess, source: Path, step: int) -> str:
     filed = outputs.file_model(access, "best", ModelRecord(id="", name="best", tags=("t",)))
-    return outputs.put_weights(access, "best", filed, Weights(source, "", "net.pt", ".", step, False, False, False))
+    wanted = Weights(source, "", "net.pt", ".", step, False, False, False)
+    return outputs.put_weights(access, "best", filed, wanted)[0]
 
 
 def _worlds(base: Path, *, saved: bool = True, published: bool = False) -> Callable[[int], World]:

@@ -56,6 +56,17 @@ def _save_own(root: str, task_id: str, number: int) -> None:
         outputs.put_weights(access, f"rank {number}", filed, wanted)
 
 
+def _save_shared(root: str, task_id: str, number: int) -> None:
+    """Save under a name that all processes use."""
+    ctx = _open(root)
+    source = Path(root).parent / f"shared {number}.pt"
+    source.write_bytes(b"%d" % number)
+    for name in ("first", "second", "third"):
+        filed = outputs.file_model(_access(ctx, task_id), name, ModelRecord(id="", name=name))
+        wanted = Weights(source, "", "net.pt", ".", number, False, False, False)
+        outputs.put_weights(_access(ctx, task_id), name, filed, wanted)
+
+
 def _import(root: str, number: int) -> None:
     ctx = _open(root)
     for turn in range(5):
@@ -112,6 +123,19 @@ def test_ranks_save_and_others_look(ctx: StoreContext, task_id: str) -> None:
     assert {entry["name"] for entry in tasks.read(ctx, task_id).output_models} == {f"rank {n}" for n in range(4)}
     fresh = _open(root)
     assert {row.id: row.generation for row in fresh.models.rows()} == {row.id: row.generation for row in rows}
+
+
+def test_one_model_for_one_name(ctx: StoreContext, task_id: str) -> None:
+    """Processes that save under the same names at once end with one model for each, and nobody's weights are lost."""
+    _run_all([(_save_shared, (str(ctx.store.root), task_id, number)) for number in range(PROCESSES)])
+    rows = models.query(ctx)
+    assert sorted(row.value("name") for row in rows) == ["first", "second", "third"]
+    for row in rows:
+        _, record = models.read(ctx, row.id)
+        steps = sorted(one["iteration"] for one in (*record.versions, record.weights))
+        assert steps == list(range(PROCESSES))
+    folder = tasks.folder_of(ctx, task_id) / "models"
+    assert len(list(folder.iterdir())) == 3, "the losers' folders are gone"
 
 
 def test_one_model_for_one_address(ctx: StoreContext) -> None:

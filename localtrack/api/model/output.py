@@ -310,7 +310,8 @@ class OutputModel(BaseModel):
 
         Raises:
             ValueError: neither or both of file and address, no such file, or the model is published.
-            OSError: the copy can't be written.
+            OSError: the copy can't be written, and ``async_enable=False`` or another process runs the task; else that
+                is said once, the model stays as it was, and the given path is returned.
 
         Source: ClearML's OutputModel.update_weights, whose ``auto_delete_file`` is True by default.
         """
@@ -332,23 +333,30 @@ class OutputModel(BaseModel):
                 source, storage.normal_url(register_uri) if register_uri else "", name, uri, iteration,
                 update_comment, is_package, async_enable,
             ),
-            delete=auto_delete_file,
+            delete=auto_delete_file, given=str(source or register_uri),
         )  # fmt: skip
 
-    def _put(self, wanted: Weights, *, delete: bool) -> str:
+    def _put(self, wanted: Weights, *, delete: bool, given: str) -> str:
+        """Give the model its weights; what the disk does not take is said and left out, where nobody waits for it."""
         if wanted.iteration is None:
             wanted = replace(wanted, iteration=self._task.get_last_iteration())
         if self._draft is not None and not self._draft.framework:
             self._draft = replace(self._draft, framework=framework_of(wanted.file_name))
         before = (self._model_id, self._folder, self._draft)
-        filed = self._file(Path(wanted.file_name).stem or "Output Model")
+        filed = None
         try:
-            url = outputs.put_weights(self._access(), str(self._entry_name), filed, wanted)
-        except OSError:
-            if filed.is_new:
+            filed = self._file(Path(wanted.file_name).stem or "Output Model")
+            url, filed = outputs.put_weights(self._access(), str(self._entry_name), filed, wanted)
+        except OSError as error:
+            if filed is None or filed.is_new:
                 self._model_id, self._folder, self._draft = before
-            raise
-        self._pending_url = url
+            session = self._task._session
+            if session is None or not self._task._owned or not wanted.background:
+                raise
+            called = self._entry_name
+            session.writer.say_once(f"model-{called}", f"the weights of model {called!r} were not kept: {error}")
+            return given
+        self._model_id, self._folder, self._pending_url = filed.id, filed.folder, url
         if delete and wanted.source is not None and wanted.uri:
             wanted.source.unlink(missing_ok=True)
         return url
@@ -381,7 +389,7 @@ class OutputModel(BaseModel):
 
         Raises:
             ValueError: neither or both, no such file or folder, nothing in it, or the model is published.
-            OSError: the zip can't be written.
+            OSError: as in :meth:`update_weights`.
 
         Source: ClearML's OutputModel.update_weights_package, which deletes the files by default.
         """
@@ -396,12 +404,14 @@ class OutputModel(BaseModel):
             raise InvalidValueError(f"no files to pack in {base or weights_filenames}")
         name = target_filename or "model_package.zip"
         name = name if name.lower().endswith(".zip") else f"{name}.zip"
+        given = str(base or files[0])
         with weights.temporary_folder() as place:
             packed = Path(place) / "package.zip"
             weights.pack(files, base, packed)
             uri = self._destination(upload_uri) or weights.destination(self._ctx, True)
-            url = self._put(Weights(packed, "", name, uri, iteration, False, True, async_enable), delete=False)
-        if auto_delete_file:
+            wanted = Weights(packed, "", name, uri, iteration, False, True, async_enable)
+            url = self._put(wanted, delete=False, given=given)
+        if auto_delete_file and url != given:
             for path in files:
                 if path.is_file():
                     path.unlink()

@@ -143,21 +143,13 @@ class ModelsSection(Section):
         own = model_name or (f"{self._read().name} - {name}" if name else None)
         model = OutputModel(task=self._as_task(), name=own, comment=comment, tags=list(tags or ()))
         model._entry_name = name or model_name or source.stem
-        try:
-            return model.update_weights(
-                str(source),
-                upload_uri=None if self._read().output_uri else STORE_URI,
-                iteration=iteration,
-                update_comment=False,
-                auto_delete_file=auto_delete_file,
-            )
-        except OSError as error:
-            if self._session is None or not self._owned:
-                raise
-            self._session.writer.say_once(
-                f"model-{model._entry_name}", f"model {model._entry_name!r} was not kept: {error}"
-            )
-            return str(source)
+        return model.update_weights(
+            str(source),
+            upload_uri=None if self._read().output_uri else STORE_URI,
+            iteration=iteration,
+            update_comment=False,
+            auto_delete_file=auto_delete_file,
+        )
 
     def _as_task(self) -> Task:
         from localtrack.api.task import Task

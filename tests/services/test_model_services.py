@@ -1,0 +1,143 @@
+"""Models between the index and the facade: names in tasks, versions, destinations, removal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from localtrack.errors import (
+    CorruptFileError,
+    ModelNotFoundError,
+    NotEditableError,
+    StorageError,
+    StoreError,
+    UsageError,
+)
+from localtrack.records.model import ModelRecord, framework_of
+from localtrack.services import model_removal, models, outputs, tasks, weights
+from localtrack.services.context import StoreContext
+from tests.services.model_world import access_of, save
+
+
+@pytest.fixture
+def run(ctx: StoreContext) -> str:
+    """Return a task."""
+    return tasks.create(ctx, name="run", project="p")[1].id
+
+
+def test_the_entry_says_what_the_model_was(ctx: StoreContext, run: str) -> None:
+    """A task's entry has the file, its hash and size, so that a reader of the task alone finds the weights."""
+    model_id = save(ctx, run, "best é", b"abc")
+    (entry,) = tasks.read(ctx, run).output_models
+    folder = tasks.folder_of(ctx, run)
+    assert (entry["id"], entry["name"], entry["size_bytes"], entry["iteration"]) == (model_id, "best é", 3, 1)
+    assert (folder / entry["file"]).read_bytes() == b"abc"
+    assert (folder / entry["folder"]).is_dir()
+
+
+def test_a_model_without_a_log_gets_one_when_it_is_edited(ctx: StoreContext, run: str) -> None:
+    """What another program only entered in the task's record is a model all the same."""
+    folder = tasks.folder_of(ctx, run)
+    (folder / "models" / "x.1").mkdir(parents=True)
+    (folder / "models" / "x.1" / "x.h5").write_bytes(b"old")
+    entry = {"id": "a" * 32, "name": "x", "framework": "Keras", "file": "models/x.1/x.h5", "size_bytes": 3}
+    tasks.edit(ctx, run, lambda r: replace(r, output_models=(entry,)), "foreign", checked=False)
+    place, record = models.read(ctx, "a" * 32)
+    assert place is None
+    assert weights.local_path(ctx, place, record).read_bytes() == b"old"
+    models.publish(ctx, "a" * 32)
+    place, record = models.read(ctx, "a" * 32)
+    assert place is not None
+    assert record.published
+    assert weights.local_path(ctx, place, record).read_bytes() == b"old"
+    with pytest.raises(NotEditableError):
+        outputs.file_model(access_of(ctx, run), "x", ModelRecord(id="", name="x"))
+
+
+def test_altered_weights_are_told(ctx: StoreContext, run: str) -> None:
+    """A changed file does not pass for the model's when it is checked."""
+    folder, record = models.read(ctx, save(ctx, run, "best"))
+    path = weights.local_path(ctx, folder, record)
+    weights.check(path, record)
+    path.chmod(0o644)
+    path.write_bytes(b"altered")
+    with pytest.raises(CorruptFileError, match="SHA-256"):
+        weights.check(path, record)
+    path.unlink()
+    with pytest.raises(StorageError, match="are gone"):
+        weights.local_path(ctx, folder, record)
+
+
+def test_the_tasks_folder_is_gone(ctx: StoreContext, run: str) -> None:
+    """A model is not filed into a task that was deleted, and the deletion is not undone in pieces."""
+    access = access_of(ctx, run)
+    folder = tasks.folder_of(ctx, run)
+    tasks.delete(ctx, run)
+    with pytest.raises(StoreError, match="still there"):
+        models.create(ctx, folder / "models", ModelRecord(id="e" * 32, name="late", task=run))
+    with pytest.raises(LookupError):
+        outputs.file_model(access, "late", ModelRecord(id="", name="late"))
+    assert not folder.exists()
+
+
+def test_destinations(ctx: StoreContext, tmp_path: Path) -> None:
+    """True, the store's own path and the kept dot are the store; False and None nowhere; others are made whole."""
+    for value in (True, ".", ctx.store.root, f"file://{ctx.store.root}", ctx.store.root / "projects"):
+        assert weights.destination(ctx, value) == "."
+    for value in (None, False, ""):
+        assert weights.destination(ctx, value) == ""
+    assert weights.destination(ctx, tmp_path / "new") == f"file://{tmp_path}/new"
+    assert weights.destination(ctx, "memory://x/") == "memory://x"
+    assert weights.shown_destination(ctx, "") is None
+    assert weights.shown_destination(ctx, ".") == f"file://{ctx.store.root}"
+    url = weights.target_url("s3://b", "a b/c/../d", "x/../y", "0" * 32, "../../etc/passwd")
+    assert url == f"s3://b/a b/c/file/d/x_._y.{'0' * 32}/models/passwd"
+
+
+def test_frameworks() -> None:
+    """The file's name tells the framework, where it is one that everybody uses so."""
+    found = {name: framework_of(name) for name in ("a.PT", "b.onnx", "c.keras", "d.cbm", "model.json", "e.bin", "")}
+    assert found == {"a.PT": "PyTorch", "b.onnx": "ONNX", "c.keras": "Keras", "d.cbm": "CatBoost",
+                     "model.json": "TensorFlow_js", "e.bin": "", "": ""}  # fmt: skip
+
+
+def test_removal_is_refused_with_the_reason(ctx: StoreContext, run: str) -> None:
+    """A published model, and one that tasks start from, needs force; the message names the tasks."""
+    model_id = save(ctx, run, "best")
+    _, other = tasks.create(ctx, name="other", project="p")
+    entry = models.entry_of("base", models.read(ctx, model_id)[1])
+    tasks.edit(ctx, other.id, lambda r: models.with_input(r, entry), "input")
+    with pytest.raises(UsageError, match=other.id[:8]):
+        model_removal.remove(ctx, model_id)
+    model_removal.remove(ctx, model_id, force=True)
+    with pytest.raises(ModelNotFoundError):
+        model_removal.remove(ctx, model_id)
+    with pytest.raises(ModelNotFoundError, match="trash"):
+        model_removal.restore(ctx, "0" * 32)
+
+
+def test_a_removed_model_whose_task_is_gone_comes_back_alone(ctx: StoreContext, run: str) -> None:
+    """Restoring puts a model into its task, or into the store's own models when the task is gone."""
+    model_id = save(ctx, run, "best", b"kept")
+    model_removal.remove(ctx, model_id)
+    tasks.delete(ctx, run)
+    assert model_removal.restore(ctx, model_id[:8]).id == model_id
+    folder, record = models.read(ctx, model_id)
+    assert folder is not None
+    assert folder.parent == ctx.store.layout.models
+    assert weights.local_path(ctx, folder, record).read_bytes() == b"kept"
+
+
+def test_a_record_of_another_kind_is_refused() -> None:
+    """Fields of the wrong kind are damage; unknown ones are kept."""
+    good = {"id": "a", "name": "n", "hologram": 1, "tags": ["t"]}
+    record = ModelRecord.from_json(good, 3, "here")
+    assert (record.extra, record.tags, record.generation) == ({"hologram": 1}, ("t",), 3)
+    assert record.to_json()["hologram"] == 1
+    for bad in ({"tags": [1]}, {"labels": {"a": "b"}}, {"weights": []}, {"published": 1}, {"name": None}, {"id": 3}):
+        with pytest.raises(CorruptFileError):
+            ModelRecord.from_json({**good, **bad}, 1, "here")
+    with pytest.raises(CorruptFileError, match="no field"):
+        ModelRecord.from_json({"id": "a"}, 1, "here")
