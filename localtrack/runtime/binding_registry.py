@@ -21,8 +21,12 @@ GROUP = "localtrack.bindings"
 ARGUMENT_PARSERS = "arg_parser"
 FRAMEWORKS = frozenset({
     "matplotlib", "tensorflow", "tensorboard", "pytorch", "xgboost", "scikit", "fastai", "lightgbm", "hydra",
-    "detect_repository", "tfdefines", "joblib", "megengine", "catboost", "gradio", "plotly",
+    "detect_repository", "tfdefines", "joblib", "megengine", "catboost", "gradio", "plotly", "pickle",
 })  # fmt: skip
+
+
+#: What is only watched when it is named in ``auto_connect_frameworks``.
+OPT_IN = frozenset({"pickle"})
 
 
 class BrokenBindingError(LocaltrackError, ImportError):
@@ -69,8 +73,8 @@ class BindingSpec:
 
 def _said(frameworks: bool | Mapping[str, Any], key: str) -> Any:
     if isinstance(frameworks, Mapping):
-        return frameworks.get(key, True) if frameworks else False
-    return bool(frameworks)
+        return frameworks.get(key, key not in OPT_IN) if frameworks else False
+    return bool(frameworks) and key not in OPT_IN
 
 
 def _built_in(name: str, frameworks: str, *modules: str) -> BindingSpec:
@@ -89,6 +93,27 @@ BUILT_IN: tuple[BindingSpec, ...] = (
         "matplotlib", "matplotlib",
         "matplotlib.figure", "matplotlib.pyplot", "matplotlib.pylab", "matplotlib_inline.backend_inline",
     ),
+    _built_in("catboost", "catboost", "catboost.core"),
+    _built_in("joblib", "joblib scikit", "joblib.numpy_pickle"),
+    _built_in("keras", "tensorflow", "keras.src.saving.saving_api", "keras.saving", "keras.models"),
+    _built_in("lightgbm", "lightgbm", "lightgbm.basic", "lightgbm.engine", "lightgbm.sklearn", "lightgbm"),
+    _built_in(
+        "lightning", "pytorch", "lightning_fabric.plugins.io.torch_io", "lightning.fabric.plugins.io.torch_io"
+    ),
+    _built_in("onnx", "pytorch", "onnx"),
+    _built_in("pickle", "pickle", "pickle"),
+    _built_in(
+        "safetensors", "pytorch",
+        "safetensors.torch", "safetensors.numpy", "safetensors.flax", "safetensors.tensorflow",
+    ),
+    _built_in(
+        "tensorflow", "tensorflow",
+        "tensorflow.python.saved_model.save", "tensorflow.python.saved_model.load",
+        "tensorflow.python.checkpoint.checkpoint",
+    ),
+    _built_in("torch", "pytorch", "torch"),
+    _built_in("transformers", "pytorch", "transformers.modeling_utils"),
+    _built_in("xgboost", "xgboost", "xgboost.core", "xgboost.callback"),
 )  # fmt: skip
 
 

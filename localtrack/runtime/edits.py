@@ -47,6 +47,11 @@ class PatientEdits:
         """Take a record as the task's latest."""
         self._known = record
 
+    @property
+    def known(self) -> TaskRecord:
+        """The task as this process knows it: as it was at the start, with what was changed here since."""
+        return self._known
+
     def commit(self, change: Change, label: str, *, checked: bool = True) -> TaskRecord:
         """Commit a change, behind those that wait.
 

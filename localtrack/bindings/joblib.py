@@ -1,0 +1,67 @@
+"""joblib: dumped and loaded objects become models; arrays, caches and what workers hand to each other do not.
+
+Source: https://clear.ml/docs/latest/docs/integrations/scikit_learn; joblib.numpy_pickle.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from localtrack.bindings import BindingContext, Undo
+from localtrack.bindings.model_files import record_loads, record_saves
+
+FRAMEWORK = ("joblib", "scikit")
+MODULES = ("joblib.numpy_pickle",)
+_FRAMEWORKS = {
+    "xgboost": "XGBoost",
+    "lightgbm": "LightGBM",
+    "catboost": "CatBoost",
+    "torch": "PyTorch",
+    "keras": "Keras",
+}
+
+
+def install(ctx: BindingContext) -> Undo:
+    """Bind ``joblib.numpy_pickle``: what is inside of ``dump`` and ``load``, which scripts import by name."""
+    module: Any = ctx.module
+
+    def find_target(pickler: Any) -> str | None:
+        """Return where ``dump`` writes, which its pickler does not always know."""
+        frame: Any = sys._getframe(1)
+        while frame is not None and frame.f_code is not dump.__code__:
+            frame = frame.f_back
+        name = frame.f_locals.get("filename") if frame is not None else None
+        return _path(getattr(name, "name", name))
+
+    dump: Callable[..., Any] = module.dump
+    record_saves(ctx, module.NumpyPickler, "dump", framework_of, 0, "self", thing=1, find=find_target, wants=is_model)
+    position = 2 if "ensure_native_byte_order" in module._unpickle.__code__.co_varnames else 1
+    record_loads(ctx, module, "_unpickle", framework_of, position, "filename", find=_path, wants=is_model)
+    return ctx.patch.undo
+
+
+def framework_of(thing: Any) -> str:
+    """Return ClearML's name of the framework that an object is of; scikit-learn's where it is none's."""
+    for kind in type(thing).__mro__:
+        package = str(kind.__module__).partition(".")[0]
+        if package in _FRAMEWORKS:
+            return _FRAMEWORKS[package]
+    return "ScikitLearn"
+
+
+def is_model(thing: Any) -> bool:
+    """Tell whether an object may be a model: not a bare array or table, text or number."""
+    return type(thing).__module__.partition(".")[0] not in ("numpy", "pandas", "builtins", "joblib") or isinstance(
+        thing, (dict, list, tuple)
+    )
+
+
+def _path(name: Any) -> str | None:
+    if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
+        return None
+    path = os.path.abspath(os.fsdecode(name))
+    is_cache = os.path.basename(path).startswith("output.pkl") or "joblib_memmapping_folder" in path
+    return None if is_cache else path

@@ -1,0 +1,70 @@
+"""LightGBM: metrics of every round become curves, the parameters hyper-parameters, saved and loaded boosters models.
+
+A curve's title is the name of the data set, its series the metric; from a process's second training on, the title ends in
+its number: ``valid_0 - 1``.
+
+Source: https://clear.ml/docs/latest/docs/integrations/lightgbm, measured; lightgbm's callbacks.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from localtrack.bindings import BindingContext, Undo, argument
+from localtrack.bindings.model_files import record_loads, record_saves
+from localtrack.bindings.trainings import Trainings
+
+FRAMEWORK = "lightgbm"
+MODULES = ("lightgbm.basic", "lightgbm.engine", "lightgbm.sklearn", "lightgbm")
+LIGHTGBM = "LightGBM"
+_CALLBACKS_AT = 8
+_thread = threading.local()
+
+
+def install(ctx: BindingContext) -> Undo:
+    """Bind ``lightgbm.basic`` for models, and each module that holds ``train`` for metrics."""
+    module: Any = ctx.module
+    if module.__name__ == "lightgbm.basic":
+        record_saves(ctx, module.Booster, "save_model", LIGHTGBM, 1, "filename")
+        record_loads(ctx, module.Booster, "__init__", LIGHTGBM, 3, "model_file")
+        return ctx.patch.undo
+    trainings = Trainings(ctx)
+
+    def train(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if getattr(_thread, "is_training", False):  # the modules pass one function on, and each place of it is hooked
+            return call(*args, **kwargs)
+        training = object()
+        trainings.begin(training)
+        record_parameters(ctx, argument(args, kwargs, 0, "params"))
+
+        def report(env: Any) -> None:
+            def put() -> None:
+                for data, metric, value, *_ in env.evaluation_result_list or ():
+                    trainings.report(training, data, metric, value, env.iteration)
+
+            ctx.guarded("report", put)
+
+        before = argument(args, kwargs, _CALLBACKS_AT, "callbacks") or []
+        if len(args) > _CALLBACKS_AT:
+            args = (*args[:_CALLBACKS_AT], [*before, report], *args[_CALLBACKS_AT + 1 :])
+        else:
+            kwargs = {**kwargs, "callbacks": [*before, report]}
+        _thread.is_training = True
+        try:
+            return call(*args, **kwargs)
+        finally:
+            _thread.is_training = False
+
+    ctx.patch.around(module, "train", train)
+    return ctx.patch.undo
+
+
+def record_parameters(ctx: BindingContext, parameters: Any) -> None:
+    """Record the booster's parameters in the section ``General``, as far as they are data."""
+    reports = ctx.reports()
+    if reports is None or not isinstance(parameters, Mapping):
+        return
+    values = {str(key): sorted(value) if isinstance(value, set) else value for key, value in parameters.items()}
+    reports.parameters("General", {k: v for k, v in values.items() if not callable(v)}, "lightgbm parameters")

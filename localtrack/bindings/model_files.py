@@ -1,0 +1,456 @@
+"""Model files that frameworks save and load become the task's output and input models: by reference, off the script's thread.
+
+With the task's ``output_uri`` set a saved file is copied there, complete before the run's end. The script waits for a copy
+only where it saves over a file that is just being copied.
+
+Source: ClearML's framework bindings, measured; docs/format/v1.md, "models/<name>--<id8>/".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from localtrack.bindings import BindingContext
+from localtrack.bindings import model_callbacks as callbacks
+from localtrack.runtime.patches import is_observing, observing
+
+if TYPE_CHECKING:
+    from localtrack.runtime.session import Session
+
+OWNER = "owner"
+
+#: A run that loads more files than this loads data, not models: later ones are not recorded, which is said once.
+LOAD_LIMIT = 100
+GATHER_S = 0.2
+_SEEN_LIMIT = 100_000
+_WAIT_FOR_COPY_S = 600.0
+_RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID")
+#: What trainers save beside a model.
+_NOT_MODELS = ("optimizer.", "scheduler.", "scaler.", "rng_state", "random_states_", "training_args.", "output.pkl")
+_thread = threading.local()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A file that was saved or loaded.
+
+    Attributes:
+        path: absolute path, or a URL.
+        framework: ClearML's name of the framework.
+        is_save: whether it was saved.
+        iteration: the task's last iteration when it was saved.
+        kept: path of a link to the file as it was saved, for the copy; empty where there is none.
+        upload_name: name of the file in the task, where it is not its own.
+        key: what tells this model from others, where it is not the path.
+    """
+
+    path: str
+    framework: str
+    is_save: bool
+    iteration: int = 0
+    kept: str = ""
+    upload_name: str = ""
+    key: str = ""
+
+
+#: A file that was loaded, before anybody looked at it: path, framework, and whose binding saw it.
+_Load = tuple[str, str, BindingContext]
+
+
+@dataclass(slots=True)
+class Recorded:
+    """What a run has recorded.
+
+    Attributes:
+        files: by what the task calls a model, which file it is.
+        ids: by a file's path, the id of the model that was saved to it.
+    """
+
+    files: dict[str, str] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
+
+
+def path_of(source: Any) -> str | None:
+    """Return the absolute path, or the URL, of what a framework was given to save to or load from; None for a buffer."""
+    if isinstance(source, (str, os.PathLike)):
+        text = os.fsdecode(source)
+    else:
+        name = getattr(source, "name", None)
+        if not isinstance(name, str):
+            return None
+        text = name
+    if "://" in text:
+        scheme, _, rest = text.partition("://")
+        return None if scheme == "memory" else os.path.abspath(rest) if scheme == "file" else text
+    return os.path.abspath(text)
+
+
+def is_first_rank() -> bool:
+    """Tell whether this process is the one of its kind that speaks for all."""
+    distributed = getattr(sys.modules.get("torch"), "distributed", None)
+    try:
+        if distributed is not None and distributed.is_available() and distributed.is_initialized():
+            return int(distributed.get_rank()) == 0
+    except Exception:  # half an initialisation
+        return True
+    for name in _RANKS:
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name]) == 0
+    return True
+
+
+class ModelFiles:
+    """The model files of one run.
+
+    Args:
+        session: the run.
+        failed: told what could not be recorded.
+
+    Attributes:
+        session: the run.
+        takes_loads: whether a file that is loaded is still taken for a model.
+    """
+
+    def __init__(self, session: Session, failed: Callable[[str, Exception], None]) -> None:
+        self.session = session
+        self._failed = failed
+        self.takes_loads = session.role == OWNER  # a worker process that loads is a data loader's
+        self._events: SimpleQueue[Event | _Load | None] = SimpleQueue()
+        self._worker: threading.Thread | None = None
+        self._start_lock = threading.Lock()
+        self._turn = threading.Condition()
+        self._written: list[str] = []
+        self._copied = ""
+        self._work = threading.RLock()
+        self._loaded: set[str] = set()
+        self._recorded = Recorded()
+        self._is_over = False
+        session.on_close.append(self.finish)
+        # at the end of the process, when what waits is recorded, it can't be imported any more
+        import_module("concurrent.futures.thread")
+
+    @contextlib.contextmanager
+    def saving(self, path: str, framework: str, thing: Any) -> Iterator[None]:
+        """While a file is written: nobody copies it, and what is saved within is a part of it; then it is recorded."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._copied != path, _WAIT_FOR_COPY_S)
+            self._written.append(path)
+        _thread.depth = getattr(_thread, "depth", 0) + 1
+        try:
+            yield
+        finally:
+            _thread.depth -= 1
+            with self._turn:
+                self._written.remove(path)
+                self._turn.notify_all()
+        with observing():
+            try:
+                self._saved(path, framework, thing)
+            except Exception as error:  # the binding border
+                self._failed(f"save {os.path.basename(path)}", error)
+
+    def _saved(self, path: str, framework: str, thing: Any) -> None:
+        iteration = max(0, self.session.writer.last_iteration())
+        event = Event(path, framework, True, iteration)
+        if callbacks.are_there():
+            self._with_callbacks(event, thing)
+        else:
+            self._put(replace(event, kept=self._keep(path)))
+
+    def loaded(self, path: str, framework: str, ctx: BindingContext) -> None:
+        """Record a file that was loaded, each only once. Whether it is one that is wanted is seen later, off this thread."""
+        if callbacks.are_there():
+            event = self._accepted((path, framework, ctx))
+            if event is not None:
+                self._with_callbacks(event, None)
+        else:
+            self._put((path, framework, ctx))
+
+    def _accepted(self, load: _Load) -> Event | None:
+        path, framework, ctx = load
+        path = path if "://" in path else os.path.abspath(path)
+        if path in self._loaded or not _is_wanted(ctx, self.session, path):
+            return None
+        if len(self._loaded) >= LOAD_LIMIT:
+            self.takes_loads = False
+            self.session.writer.say_once(
+                "loads", f"more than {LOAD_LIMIT} files were loaded: the others are taken for data and not recorded"
+            )
+            return None
+        self._loaded.add(path)
+        return Event(path, framework, False)
+
+    def _keep(self, path: str) -> str:
+        """Link a file that will be copied, so that the script may delete it meanwhile; empty where that can't be done."""
+        if not self.session.edits.known.output_uri or "://" in path:
+            return ""
+        folder = self.session.folder / "models"
+        target = folder / f".{os.getpid()}-{id(self):x}-{len(self._loaded)}-{os.urandom(4).hex()}"
+        try:
+            folder.mkdir(exist_ok=True)
+            os.link(path, target)
+        except OSError:  # another file system, or a folder
+            return ""
+        return str(target)
+
+    def _with_callbacks(self, event: Event, thing: Any) -> None:
+        """Record at once, between the user's functions."""
+        session = self.session
+        action = callbacks.SAVE if event.is_save else callbacks.LOAD
+        task = callbacks.make_task(session) if callbacks.make_task is not None else None
+        name = os.path.basename(event.path) if event.is_save else None
+        info = callbacks.before.call(
+            action, callbacks.ModelInfo(None, name, event.path, event.path, event.framework, task, thing)
+        )
+        if info is None or not info.local_model_path:
+            return
+        key = info.local_model_id if info.local_model_id != event.path else ""
+        model_id = self._record(
+            replace(event, path=str(info.local_model_path), upload_name=str(info.upload_filename or ""), key=str(key))
+        )
+        info.model = callbacks.make_model(action, model_id) if callbacks.make_model is not None and model_id else None
+        callbacks.after.call(action, info)
+
+    def _put(self, event: Event | _Load) -> None:
+        if self._is_over:
+            found = event if isinstance(event, Event) else self._accepted(event)
+            if found is not None:
+                self._try(found)
+            return
+        self._events.put(event)
+        if self._worker is None:
+            with self._start_lock:
+                if self._worker is None:
+                    self._start_worker()
+
+    def _start_worker(self) -> None:
+        worker = threading.Thread(target=self._run, name="localtrack-models", daemon=True)
+        try:
+            worker.start()
+        except RuntimeError:  # the process ends: its end records what waits
+            return
+        self._worker = worker
+
+    def _run(self) -> None:
+        is_over = False
+        while not is_over:
+            event = self._events.get()
+            latest: dict[tuple[str, bool], Event] = {}
+            if event is not None:
+                self._gather(latest, event)
+                self._turn_over()
+            is_over = event is None
+            with contextlib.suppress(Empty):
+                while True:
+                    event = self._events.get_nowait()
+                    if event is None:
+                        is_over = True
+                    else:
+                        self._gather(latest, event)
+            for found in latest.values():
+                self._try(found)
+
+    def _turn_over(self) -> None:
+        """Leave the interpreter to the script for a moment, unless the run ends."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._is_over, GATHER_S)
+
+    def _gather(self, latest: dict[tuple[str, bool], Event], found: Event | _Load) -> None:
+        """Of a file that was saved several times only the last state is there to be recorded."""
+        event = found if isinstance(found, Event) else self._accepted(found)
+        if event is None:
+            return
+        old = latest.pop((event.path, event.is_save), None)
+        if old is not None:
+            _remove(old.kept)
+        latest[event.path, event.is_save] = event
+
+    def _try(self, event: Event) -> None:
+        try:
+            with observing():
+                self._record(event)
+        except Exception as error:  # the binding border
+            self._failed(f"record {os.path.basename(event.path)}", error)
+        finally:
+            _remove(event.kept)
+
+    def finish(self) -> None:
+        """At the end of the run: record and copy all that waits."""
+        with self._turn:
+            self._is_over = True
+            self._turn.notify_all()
+        worker = self._worker
+        if worker is not None and worker is not threading.current_thread():
+            self._events.put(None)
+            worker.join()
+        with contextlib.suppress(Empty):
+            while True:
+                event = self._events.get_nowait()
+                if event is not None:
+                    self._put(event)
+
+    def _record(self, event: Event) -> str:
+        from localtrack.bindings.model_records import record_input, record_output
+
+        with self._work:
+            if not event.is_save:
+                return record_input(self.session, event, self._recorded)
+            with self._turn:
+                self._turn.wait_for(lambda: event.path not in self._written, _WAIT_FOR_COPY_S)
+                self._copied = event.path
+            try:
+                return record_output(self.session, event, self._recorded)
+            finally:
+                with self._turn:
+                    self._copied = ""
+                    self._turn.notify_all()
+
+
+def _remove(path: str) -> None:
+    if path:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
+_known: tuple[Session, ModelFiles] | None = None
+
+
+def files_of(ctx: BindingContext, *, is_save: bool = True) -> ModelFiles | None:
+    """Return the model files of this process's run; None when there is no run, or another rank speaks for it."""
+    global _known
+    known = _known
+    if known is not None and not is_save and not known[0].closed:  # in a forked child it is
+        return known[1]
+    session = ctx.session()
+    if session is None or not is_first_rank():
+        return None
+    if known is None or known[0] is not session:
+        known = _known = (session, ModelFiles(session, ctx.failed))
+    return known[1]
+
+
+def record_saves(
+    ctx: BindingContext,
+    owner: Any,
+    name: str,
+    framework: str | Callable[[Any], str],
+    position: int,
+    keyword: str,
+    *,
+    thing: int = 0,
+    find: Callable[[Any], str | None] = path_of,
+    wants: Callable[[Any], bool] = lambda thing: True,
+) -> None:
+    """Record what a function saves.
+
+    Args:
+        ctx: the binding's hold.
+        owner: the module or class that has the function.
+        name: the function's name.
+        framework: ClearML's name of the framework, or what finds it from the saved object.
+        position: place of the path among the positional arguments, ``self`` counted.
+        keyword: the path's name as a keyword.
+        thing: place of the saved object.
+        find: returns the path of that argument.
+        wants: tells whether an object is a model.
+    """
+
+    def wrapper(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        target = args[position] if len(args) > position else kwargs.get(keyword)
+        saved = args[thing] if len(args) > thing else None
+        path = find(target) if target is not None and not getattr(_thread, "depth", 0) else None
+        files = files_of(ctx) if path is not None and wants(saved) else None
+        if files is None or path is None or not _is_wanted(ctx, files.session, path):
+            return call(*args, **kwargs)
+        with files.saving(path, framework if isinstance(framework, str) else framework(saved), saved):
+            result = call(*args, **kwargs)
+            flush = getattr(target, "flush", None)
+            if callable(flush):
+                flush()  # an open file: what its buffer holds belongs to the model
+            return result
+
+    ctx.patch.around(owner, name, wrapper)
+
+
+def record_loads(
+    ctx: BindingContext,
+    owner: Any,
+    name: str,
+    framework: str | Callable[[Any], str],
+    position: int,
+    keyword: str,
+    *,
+    find: Callable[[Any], str | None] = path_of,
+    wants: Callable[[Any], bool] = lambda result: True,
+) -> None:
+    """Record what a function loads; a file that was loaded before costs next to nothing.
+
+    Args:
+        ctx: the binding's hold.
+        owner: the module or class that has the function.
+        name: the function's name.
+        framework: ClearML's name of the framework, or what finds it from the loaded object.
+        position: place of the path among the positional arguments, ``self`` counted.
+        keyword: the path's name as a keyword.
+        find: returns the path of that argument.
+        wants: tells whether a loaded object is a model.
+    """
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        seen: set[Any] = set()
+
+        def load(*args: Any, **kwargs: Any) -> Any:
+            depth = getattr(_thread, "depth", 0)
+            _thread.depth = depth + 1  # what this loads in turn are its parts
+            try:
+                result = original(*args, **kwargs)
+            finally:
+                _thread.depth = depth
+            source = args[position] if len(args) > position else kwargs.get(keyword)
+            is_text = source.__class__ is str
+            if depth or source is None or (is_text and source in seen):
+                return result
+            if is_text and len(seen) < _SEEN_LIMIT:
+                seen.add(source)
+            try:
+                _note_load(ctx, framework, source, result, find, wants)
+            except Exception as error:  # the binding border
+                ctx.failed(name, error)
+            return result
+
+        return load
+
+    ctx.patch.replace(owner, name, make)
+
+
+def _note_load(
+    ctx: BindingContext,
+    framework: str | Callable[[Any], str],
+    source: Any,
+    result: Any,
+    find: Callable[[Any], str | None],
+    wants: Callable[[Any], bool],
+) -> None:
+    files = files_of(ctx, is_save=False)
+    if files is None or not files.takes_loads or not wants(result) or is_observing():
+        return
+    is_absolute = source.__class__ is str and source[:1] == "/" and find is path_of
+    path = source if is_absolute else find(source)
+    if path is not None:
+        files.loaded(path, framework if isinstance(framework, str) else framework(result), ctx)
+
+
+def _is_wanted(ctx: BindingContext, session: Session, path: str) -> bool:
+    """Tell whether a path is a model's that the user wants recorded."""
+    if os.path.basename(path).startswith(_NOT_MODELS) or path.startswith("/dev/"):
+        return False
+    return ctx.allows_file(path) and not Path(path).is_relative_to(session.ctx.store.root)

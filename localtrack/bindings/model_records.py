@@ -1,0 +1,118 @@
+"""Writes a model file that a framework saved or loaded into the store: what the recording thread does.
+
+Source: docs/format/v1.md, "models/<name>--<id8>/"; ClearML names the model ``<task> - <file's stem>``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localtrack.bindings.model_files import Event, Recorded
+from localtrack.records.model import ModelRecord
+from localtrack.runtime.session import open_record
+from localtrack.services import models, outputs, storage, weights
+from localtrack.services.outputs import TaskAccess, Weights
+
+if TYPE_CHECKING:
+    from localtrack.runtime.session import Session
+
+
+def record_output(session: Session, event: Event, recorded: Recorded) -> str:
+    """Record a saved file as an output model and copy it where the task's ``output_uri`` says; return the model's id.
+
+    Args:
+        session: the run.
+        event: the file.
+        recorded: what this run recorded before; kept up to date here.
+
+    Raises:
+        LocaltrackError: it can't be recorded.
+        OSError: it can't be copied.
+    """
+    access = _access(session)
+    record = access.read()
+    file_name = event.upload_name or os.path.basename(event.path.rstrip("/"))
+    name = _free_name(event, Path(file_name).stem, recorded.files)
+    draft = ModelRecord(
+        id="", name=f"{record.name} - {Path(file_name).stem}", project=record.project, task=record.id,
+        framework=event.framework, labels=dict(record.labels),
+    )  # fmt: skip
+    filed = outputs.file_model(access, name, draft)
+    if "://" in event.path:
+        outputs.put_weights(access, name, filed, _weights(event, None, file_name, ""))
+    elif os.path.isdir(event.path):
+        _put_folder(access, name, filed, event, file_name, record.output_uri)
+    else:
+        source = Path(event.kept or event.path) if record.output_uri else Path(event.path)
+        outputs.put_weights(access, name, filed, _weights(event, source, file_name, record.output_uri))
+    recorded.ids[event.path] = filed.id
+    return filed.id
+
+
+def _weights(event: Event, source: Path | None, file_name: str, uri: str, is_package: bool = False) -> Weights:
+    return Weights(source, "" if source else event.path, file_name, uri, event.iteration, False, is_package, False)
+
+
+def _put_folder(access: TaskAccess, name: str, filed: outputs.Filed, event: Event, file_name: str, uri: str) -> None:
+    """Record a folder: by reference, or as a zip where it is copied."""
+    files = [path for path in sorted(Path(event.path).rglob("*")) if path.is_file()]
+    if uri:
+        with weights.temporary_folder() as place:
+            packed = Path(place) / "package.zip"
+            weights.pack(files, Path(event.path), packed)
+            outputs.put_weights(access, name, filed, _weights(event, packed, f"{file_name}.zip", uri, True))
+        return
+    outputs.put_weights(access, name, filed, _weights(event, Path(event.path), file_name, ""))
+    size = sum(path.stat().st_size for path in files)
+    record = models.edit(
+        access.ctx, filed.id, lambda old: replace(old, weights={**old.weights, "size_bytes": size}), "size",
+        folder=filed.folder,
+    )  # fmt: skip
+    outputs.name_in_task(access, name, filed.folder, record)
+
+
+def _free_name(event: Event, stem: str, files: dict[str, str]) -> str:
+    """Return what the task calls the model: its file's stem, with its folder or suffix where another file has that."""
+    key = event.key or event.path
+    folder, file_name = os.path.split(event.path)
+    has_sibling = os.path.dirname(files.get(stem, "")) == folder
+    second = file_name if has_sibling else f"{os.path.basename(folder)}/{stem}"
+    name = next((one for one in (stem, second) if files.get(one, key) == key), event.path)
+    files[name] = key
+    return name
+
+
+def record_input(session: Session, event: Event, recorded: Recorded) -> str:
+    """Record a loaded file as an input model, by reference; return the model's id.
+
+    Raises:
+        LocaltrackError: it can't be recorded.
+    """
+    access = _access(session)
+    record = access.read()
+    url = event.path if "://" in event.path else storage.normal_url(event.path)
+    own = recorded.ids.get(event.path)
+    if own is not None:
+        _, model = models.read(session.ctx, own)
+    else:
+        stem = Path(event.path.rstrip("/")).stem
+        draft = ModelRecord(id="", name=stem, project=record.project, framework=event.framework)
+        model, _ = models.import_model(session.ctx, url, draft)
+    names = {entry.get("name"): entry.get("id") for entry in record.input_models}
+    name = Path(event.path.rstrip("/")).stem
+    if names.get(name, model.id) != model.id:
+        name = f"{os.path.basename(os.path.dirname(event.path))}/{name}"
+    entry = models.entry_of(name, model)
+    access.edit(lambda old: models.with_input(old, entry), f"input model: {name}")
+    return model.id
+
+
+def _access(session: Session) -> TaskAccess:
+    return TaskAccess(
+        session.ctx, session.task_id, lambda: session.writer.folder,
+        lambda: open_record(session.ctx, session.task_id)[1],
+        lambda change, label: session.update(change, label, checked=False),
+    )  # fmt: skip
