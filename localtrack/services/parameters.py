@@ -126,8 +126,13 @@ def _under(prefix: str, values: Mapping[str, Any]) -> dict[str, Entry]:
 
 
 def as_texts(record: TaskRecord) -> dict[str, str]:
-    """Return flat parameters as text, as ClearML does without ``cast``."""
-    return {key: text_of(stored) for key, stored in record.parameters.items()}
+    """Return flat parameters as text, as ClearML does without ``cast``: lists as JSON, those of parsers as Python's."""
+
+    def text(key: str, stored: Entry) -> str:
+        value = value_of(stored) if key.startswith("Args/") else None
+        return str(value) if isinstance(value, list) else text_of(stored)
+
+    return {key: text(key, stored) for key, stored in record.parameters.items()}
 
 
 def as_values(record: TaskRecord) -> dict[str, Any]:
