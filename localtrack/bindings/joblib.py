@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from localtrack.bindings import BindingContext, Undo
-from localtrack.bindings.model_files import record_loads, record_saves
+from localtrack.bindings.model_files import path_of, record_loads, record_saves
 
 FRAMEWORK = ("joblib", "scikit")
-MODULES = ("joblib.numpy_pickle",)
+MODULES = ("joblib.numpy_pickle", "joblib")
 _FRAMEWORKS = {
     "xgboost": "XGBoost",
     "lightgbm": "LightGBM",
@@ -25,18 +24,20 @@ _FRAMEWORKS = {
 
 
 def install(ctx: BindingContext) -> Undo:
-    """Bind ``joblib.numpy_pickle``: what is inside of ``dump`` and ``load``, which scripts import by name."""
+    """Bind ``joblib.dump``, and in ``joblib.numpy_pickle`` what a ``dump`` that was imported by name before calls."""
     module: Any = ctx.module
+    record_saves(ctx, module, "dump", framework_of, 1, "filename", find=_path, wants=is_model)
+    if module.__name__ == "joblib":
+        return ctx.patch.undo
+    dump: Any = getattr(module.dump, "__wrapped__", module.dump)
 
     def find_target(pickler: Any) -> str | None:
         """Return where ``dump`` writes, which its pickler does not always know."""
         frame: Any = sys._getframe(1)
         while frame is not None and frame.f_code is not dump.__code__:
             frame = frame.f_back
-        name = frame.f_locals.get("filename") if frame is not None else None
-        return _path(getattr(name, "name", name))
+        return None if frame is None else _path(frame.f_locals.get("filename"))
 
-    dump: Callable[..., Any] = module.dump
     record_saves(ctx, module.NumpyPickler, "dump", framework_of, 0, "self", thing=1, find=find_target, wants=is_model)
     position = 2 if "ensure_native_byte_order" in module._unpickle.__code__.co_varnames else 1
     record_loads(ctx, module, "_unpickle", framework_of, position, "filename", find=_path, wants=is_model)
@@ -59,9 +60,8 @@ def is_model(thing: Any) -> bool:
     )
 
 
-def _path(name: Any) -> str | None:
-    if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
+def _path(target: Any) -> str | None:
+    path = path_of(target) if target else None
+    if path is None or os.path.basename(path).startswith("output.pkl") or "joblib_memmapping_folder" in path:
         return None
-    path = os.path.abspath(os.fsdecode(name))
-    is_cache = os.path.basename(path).startswith("output.pkl") or "joblib_memmapping_folder" in path
-    return None if is_cache else path
+    return path

@@ -94,7 +94,7 @@ BUILT_IN: tuple[BindingSpec, ...] = (
         "matplotlib.figure", "matplotlib.pyplot", "matplotlib.pylab", "matplotlib_inline.backend_inline",
     ),
     _built_in("catboost", "catboost", "catboost.core"),
-    _built_in("joblib", "joblib scikit", "joblib.numpy_pickle"),
+    _built_in("joblib", "joblib scikit", "joblib.numpy_pickle", "joblib"),
     _built_in("keras", "tensorflow", "keras.src.saving.saving_api", "keras.saving", "keras.models"),
     _built_in("lightgbm", "lightgbm", "lightgbm.basic", "lightgbm.engine", "lightgbm.sklearn", "lightgbm"),
     _built_in(
