@@ -234,10 +234,16 @@ def _file_system(url: str) -> tuple[Any, str]:
 
     address, options = _spelling(url)
     try:
-        files, path = fsspec.core.url_to_fs(address, **{**options, **_options_for(url)})
+        files, path = fsspec.core.url_to_fs(address, **_merged(options, _options_for(url)))
     except Exception as error:
         raise _failed("opening", url, error) from error
     return files, str(path)
+
+
+def _merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Return options with others over them, those of the client merged one by one."""
+    client = {**base.get("client_kwargs", {}), **more.get("client_kwargs", {})}
+    return {**base, **more, **({"client_kwargs": client} if client else {})}
 
 
 def _spelling(url: str) -> tuple[str, dict[str, Any]]:

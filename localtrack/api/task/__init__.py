@@ -6,10 +6,10 @@ Source: ClearML's Task; docs/reference/task.md.
 from __future__ import annotations
 
 from localtrack.api.task.artifacts import Artifact, Artifacts, ArtifactsSection
+from localtrack.api.task.cloud import CloudSection
 from localtrack.api.task.entry import EntrySection
 from localtrack.api.task.execution import ExecutionSection
 from localtrack.api.task.identity import IdentitySection
-from localtrack.api.task.models import ModelsSection
 from localtrack.api.task.parameters import ParametersSection
 from localtrack.api.task.reports import ReportsSection
 from localtrack.api.task.script import ScriptSection
@@ -26,7 +26,7 @@ class Task(
     IdentitySection,
     ParametersSection,
     ArtifactsSection,
-    ModelsSection,
+    CloudSection,
     ReportsSection,
     ScriptSection,
     ExecutionSection,

@@ -1,6 +1,6 @@
 """Section: names of ClearML's Task that speak to a server, under the one policy of :mod:`localtrack.api.policy`.
 
-Source: ClearML's Task.set_credentials, set_offline, session, setup_*_upload, *_external_endpoint, ...
+Source: ClearML's Task.set_credentials, set_offline, session, *_external_endpoint, ...
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from localtrack.api.policy import ignore, refuse
 from localtrack.api.task.handle import Section
 from localtrack.runtime import current
 
-_KEYS = "files go into the store; a cloud library reads its keys from the environment (AWS_*, AZURE_*, GOOGLE_*)"
 _CALLS = "the methods of Task, or the files of the store: docs/format/v1.md says what lies where"
 _PORTS = "serve from your own script on a port of your choice and print its address; the task's console keeps it"
 
@@ -169,56 +168,3 @@ class ServerlessSection(Section):
         """Return nothing: there is no router in front of running tasks."""
         ignore("Task.list_external_endpoints", "there is no router, so that there are no endpoints")
         return []
-
-    def setup_aws_upload(
-        self,
-        bucket: str,
-        subdir: str | None = None,
-        host: str | None = None,
-        key: str | None = None,
-        secret: str | None = None,
-        token: str | None = None,
-        region: str | None = None,
-        multipart: bool = True,
-        secure: bool = True,
-        verify: bool = True,
-        profile: str | None = None,
-    ) -> None:
-        """Do nothing: no keys are kept."""
-        ignore("Task.setup_aws_upload", _KEYS)
-
-    def setup_gcp_upload(
-        self,
-        bucket: str,
-        subdir: str = "",
-        project: str | None = None,
-        credentials_json: str | None = None,
-        pool_connections: int | None = None,
-        pool_maxsize: int | None = None,
-    ) -> None:
-        """Do nothing: no keys are kept."""
-        ignore("Task.setup_gcp_upload", _KEYS)
-
-    def setup_azure_upload(
-        self,
-        account_name: str,
-        account_key: str | None = None,
-        container_name: str | None = None,
-        use_default_credential: bool = False,
-    ) -> None:
-        """Do nothing: no keys are kept."""
-        ignore("Task.setup_azure_upload", _KEYS)
-
-    def setup_upload(
-        self,
-        bucket_name: str,
-        host: str | None = None,
-        access_key: str | None = None,
-        secret_key: str | None = None,
-        multipart: bool = True,
-        https: bool = True,
-        region: str | None = None,
-        verify: bool = True,
-    ) -> None:
-        """Do nothing: no keys are kept."""
-        ignore("Task.setup_upload", _KEYS)
