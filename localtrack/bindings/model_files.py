@@ -20,8 +20,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from localtrack.bindings import BindingContext
-from localtrack.bindings import model_callbacks as callbacks
 from localtrack.runtime.patches import is_observing, observing
+from localtrack.runtime.weight_callbacks import CallbackType, ModelInfo, WeightsFileHandler
 
 if TYPE_CHECKING:
     from localtrack.runtime.session import Session
@@ -161,14 +161,14 @@ class ModelFiles:
     def _saved(self, path: str, framework: str, thing: Any) -> None:
         iteration = max(0, self.session.writer.last_iteration())
         event = Event(path, framework, True, iteration)
-        if callbacks.are_there():
+        if WeightsFileHandler.has_callbacks():
             self._with_callbacks(event, thing)
         else:
             self._put(replace(event, kept=self._keep(path)))
 
     def loaded(self, path: str, framework: str, ctx: BindingContext) -> None:
         """Record a file that was loaded, each only once. Whether it is one that is wanted is seen later, off this thread."""
-        if callbacks.are_there():
+        if WeightsFileHandler.has_callbacks():
             event = self._accepted((path, framework, ctx))
             if event is not None:
                 self._with_callbacks(event, None)
@@ -204,21 +204,22 @@ class ModelFiles:
 
     def _with_callbacks(self, event: Event, thing: Any) -> None:
         """Record at once, between the user's functions."""
-        session = self.session
-        action = callbacks.SAVE if event.is_save else callbacks.LOAD
-        task = callbacks.make_task(session) if callbacks.make_task is not None else None
+        task: Any = self.session.facade
+        action = CallbackType.save if event.is_save else CallbackType.load
         name = os.path.basename(event.path) if event.is_save else None
-        info = callbacks.before.call(
-            action, callbacks.ModelInfo(None, name, event.path, event.path, event.framework, task, thing)
+        info = WeightsFileHandler.run_pre_callbacks(
+            action, ModelInfo(None, name, event.path, event.path, event.framework, task, thing)
         )
         if info is None or not info.local_model_path:
             return
-        key = info.local_model_id if info.local_model_id != event.path else ""
+        key = str(info.local_model_id) if info.local_model_id != event.path else ""
         model_id = self._record(
-            replace(event, path=str(info.local_model_path), upload_name=str(info.upload_filename or ""), key=str(key))
+            replace(event, path=str(info.local_model_path), upload_name=str(info.upload_filename or ""), key=key)
         )
-        info.model = callbacks.make_model(action, model_id) if callbacks.make_model is not None and model_id else None
-        callbacks.after.call(action, info)
+        if task is not None:
+            models = task.models["output" if event.is_save else "input"]
+            info.model = next((model for model in models if model.id == model_id), None)
+        WeightsFileHandler.run_post_callbacks(action, info)
 
     def _put(self, event: Event | _Load) -> None:
         if self._is_over:

@@ -96,6 +96,11 @@ class WeightsFileHandler:
             return cls._post.pop(handle, None) is not None
 
     @classmethod
+    def has_callbacks(cls) -> bool:
+        """Tell whether anybody wants to see files: each is recorded at once then, in the thread that saves it."""
+        return bool(cls._pre or cls._post)
+
+    @classmethod
     def run_pre_callbacks(cls, action: _Action, info: _Info) -> _Info | None:
         """Return what to record, None for nothing; whatever a callback raises goes to the caller."""
         return cls._run(cls._pre, action, info)

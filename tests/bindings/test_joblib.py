@@ -18,8 +18,8 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from localtrack import Task
-from localtrack.bindings import model_callbacks, model_files, model_records
-from localtrack.bindings.model_callbacks import ModelInfo
+from localtrack.bindings import model_files, model_records
+from localtrack.runtime.weight_callbacks import ModelInfo, WeightsFileHandler
 from localtrack.testing.bindings import BindingContract
 
 Start = Callable[..., Task]
@@ -191,12 +191,12 @@ def test_pickle_is_watched_when_asked(start: Start, tmp_path: Path, model: Linea
 @contextlib.contextmanager
 def callbacks(before: Any, after: Any) -> Iterator[None]:
     """Add callbacks for a while."""
-    numbers = model_callbacks.before.add(before), model_callbacks.after.add(after)
+    numbers = WeightsFileHandler.add_pre_callback(before), WeightsFileHandler.add_post_callback(after)
     try:
         yield
     finally:
-        assert model_callbacks.before.remove(numbers[0])
-        assert model_callbacks.after.remove(numbers[1])
+        assert WeightsFileHandler.remove_pre_callback(numbers[0])
+        assert WeightsFileHandler.remove_post_callback(numbers[1])
 
 
 def test_callbacks_see_and_change_what_is_recorded(start: Start, tmp_path: Path, model: LinearRegression) -> None:
@@ -215,6 +215,7 @@ def test_callbacks_see_and_change_what_is_recorded(start: Start, tmp_path: Path,
 
     def after(action: str, info: ModelInfo) -> ModelInfo:
         seen.append(("after", action))
+        info.model.comment = f"saved by {info.task.name}"
         return info
 
     task = start(output_uri=True)
@@ -224,6 +225,7 @@ def test_callbacks_see_and_change_what_is_recorded(start: Start, tmp_path: Path,
     task.close()
     (name, found), = names(task).items()  # fmt: skip
     assert name == "slot_0"
+    assert found.comment == "saved by n"
     assert Path(found.get_local_copy()).name == "slot_0.joblib"
     assert seen == [("before", "save"), ("after", "save"), ("before", "save"), ("before", "save"), ("after", "save")]
 
