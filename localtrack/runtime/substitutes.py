@@ -57,7 +57,9 @@ def set_substitute(name: str, value: float | None, warn_period: int) -> None:
 def adopt(journal: ScalarJournal) -> None:
     """Let a journal follow the substitutes in force, now and later."""
     _journals.add(journal)
-    journal.__class__ = SubstitutingJournal if _values else ScalarJournal
+    wanted = SubstitutingJournal if _values else ScalarJournal
+    if journal.__class__ is not wanted:  # even setting the same class makes all later attribute look-ups slower
+        journal.__class__ = wanted
 
 
 def _substitute(title: str, series: str, number: float) -> float:
