@@ -66,11 +66,14 @@ def test_seeds_are_asked_for_and_said(
     """Nothing is seeded without set_random_seed; with it the same numbers come, and what was seeded is said."""
     random.seed(99)
     np.random.seed(99)
-    before = random.getstate()
+    before = random.getstate(), repr(np.random.get_state())
     task = start()
-    assert random.getstate() == before
+    task.get_logger().report_scalar("a", "b", 1.0, 0)
+    task.connect({"x": 1})
+    task.upload_artifact("data", np.arange(3))
     assert task.get_random_seed() is None
     task.close()
+    assert (random.getstate(), repr(np.random.get_state())) == before
     draws = []
     for _ in range(2):
         Task.set_random_seed(7)
