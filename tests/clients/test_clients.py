@@ -11,10 +11,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from localtrack.agent.loop import Agent, AgentOptions
 from localtrack.services import lifecycle, parameters, reports, tasks
 
 from .conftest import ENVIRONMENT, SCRIPTS
+
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_the_real_clearml_is_not_here() -> None:
