@@ -117,7 +117,13 @@ def test_ignite(arrive, tmp_path):
     assert sum(bars["y"]) == 6
     assert "through the logger's own methods" in arrived.console
     assert "Can not find artifact nothing by that name" in arrived.console
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["model_2.pt"]
+    (checkpoint,) = (tmp_path / "checkpoints").iterdir()
+    model = arrived.model()  # the second checkpoint took the place of the first, as the saver's callbacks say
+    assert (model.name, model.framework) == (f"linear: {checkpoint.name}", "PyTorch")
+    assert "priority=2" in model.comment
+    stored = Path(model.get_local_copy())
+    assert stored.name == "model_0.pt"
+    assert stored.read_bytes() == checkpoint.read_bytes()
 
 
 def test_ultralytics(arrive, tmp_path):
