@@ -61,7 +61,7 @@ def look() -> list[str]:
     parameters = found.get_parameters(cast=True)
     assert_type(parameters, dict[str, Any])
     artifact = found.artifacts["result"]
-    local: Path = artifact.get_local_copy()
+    local: str | None = artifact.get_local_copy()
     name: str = artifact.name
     scalars = found.get_reported_scalars()
     first: Any = scalars["loss"]["train"]["y"]
@@ -69,7 +69,7 @@ def look() -> list[str]:
     assert_type(tasks, list[Task])
     for task in tasks:
         task.wait_for_status([Task.TaskStatusEnum.completed], timeout_s=1.0)
-    return [name, str(local), str(first), found.data.to_dict()["name"], *(task.name for task in tasks)]
+    return [name, local or "", str(first), found.data.to_dict()["name"], *(task.name for task in tasks)]
 
 
 def rerun(task: Task) -> Task:
