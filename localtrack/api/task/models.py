@@ -15,7 +15,7 @@ from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError, ModelNotFoundError
 from localtrack.records.parameters import entry, value_of
 from localtrack.records.task import STORE_URI, TaskRecord
-from localtrack.services import models, parameters, weights
+from localtrack.services import parameters
 
 if TYPE_CHECKING:
     from localtrack.api.model import BaseModel, InputModel, Model
@@ -180,6 +180,8 @@ class ModelsSection(Section):
 
         Source: ClearML's Task.set_input_model.
         """
+        from localtrack.services import models, weights
+
         if model_id is None and not model_name:
             raise InvalidValueError("set_input_model takes model_id or model_name")
         if model_id == "" and not model_name:
@@ -203,6 +205,8 @@ class ModelsSection(Section):
             self.set_model_config(config_text=model.design)
 
     def _model_of_name(self, name: str) -> str:
+        from localtrack.services import models
+
         rows = models.query(self._ctx, name=name)
         best = next((row for row in rows if row.value("published")), rows[0] if rows else None)
         if best is None:
@@ -217,6 +221,8 @@ class ModelsSection(Section):
 
         Source: ClearML's Task.remove_input_models.
         """
+        from localtrack.services import models
+
         ids = [one if isinstance(one, str) else str(one.id) for one in models_to_remove]
         self._edit(lambda record: models.without_models(record, ids), "input models removed")
 
@@ -351,10 +357,14 @@ class ModelsSection(Section):
     @property
     def output_uri(self) -> str | None:
         """Where models and uploads go; the store as a ``file://`` URL, None for nowhere. True sets the store, False nowhere."""
+        from localtrack.services import weights
+
         return weights.shown_destination(self._ctx, self._read().output_uri)
 
     @output_uri.setter
     def output_uri(self, value: str | bool | os.PathLike[str] | None) -> None:
+        from localtrack.services import weights
+
         kept = weights.destination(self._ctx, value)
 
         def change(record: TaskRecord) -> TaskRecord:
@@ -387,6 +397,8 @@ class ModelsSection(Section):
 
     def _get_default_report_storage_uri(self) -> str:
         """Return the store as a ``file://`` URL: what ClearML's clients pass on as a destination."""
+        from localtrack.services import weights
+
         return str(weights.shown_destination(self._ctx, STORE_URI))
 
 
