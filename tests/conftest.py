@@ -18,7 +18,7 @@ from localtrack.config import Settings
 from localtrack.services.context import StoreContext
 from localtrack.store.root import Store
 
-collect_ignore = ["labs", "benchmarks", "clients"]  # they take minutes and are named where they are wanted
+collect_ignore = ["labs", "benchmarks", "clients", "frameworks"]  # they take minutes; .ci/run names them
 OTHER_UID = 65534
 KEPT = frozenset({"LOCALTRACK_NO_LOCKS"})
 FOREIGN_PREFIXES = ("LOCALTRACK_", "CLEARML_", "TRAINS_", "SLURM_", "GIT_", "XDG_")

@@ -148,7 +148,7 @@ def _report(ctx: BindingContext, figure: Any) -> None:
         reports.media(title, "plot image", data, suffix, "image/png", iteration)
     else:
         found = None if binding_options.matplotlib_non_interactive else interactive_of(figure)
-        reports.picture(title, "plot image", data, suffix, iteration, found)
+        reports.picture(title, "plot image" if found is None else "plot", data, suffix, iteration, found)
 
 
 def _title(reports: SessionReports, figure: Any, iteration: int, *, as_sample: bool) -> str:

@@ -114,6 +114,12 @@ BUILT_IN: tuple[BindingSpec, ...] = (
     _built_in("torch", "pytorch", "torch"),
     _built_in("transformers", "pytorch", "transformers.modeling_utils"),
     _built_in("xgboost", "xgboost", "xgboost.core", "xgboost.callback"),
+    _built_in(
+        "tensorboard", "tensorboard",
+        "tensorboard.summary.writer.event_file_writer", "tensorboardX.event_file_writer",
+        "tensorflow.python.summary.writer.event_file_writer",
+    ),
+    _built_in("tf_summary", "tensorboard", "tensorflow.python.ops.gen_summary_ops"),
 )  # fmt: skip
 
 

@@ -74,8 +74,14 @@ class Patches:
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
             def replacement(*args: Any, **kwargs: Any) -> Any:
                 result = original(*args, **kwargs)
-                if self._is_live and not _busy.depth:
-                    self._observe(name, observer, result, args, kwargs)
+                if self._is_live and not _busy.depth:  # written out: this is on the way of every TensorBoard event
+                    _busy.depth = 1
+                    try:
+                        observer(result, args, kwargs)
+                    except Exception as error:  # the binding border
+                        self._failed(name, error)
+                    finally:
+                        _busy.depth = 0
                 return result
 
             return replacement

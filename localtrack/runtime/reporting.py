@@ -33,6 +33,7 @@ class SessionReports:
 
     def last_iteration(self) -> int:
         """Return the highest iteration that this process reported, without the run's offset; 0 before the first."""
+        self.session.settle()
         return max(0, self.session.writer.last_iteration() - self.session.iteration_offset)
 
     def plot(self, title: str, series: str, figure: Mapping[str, Any], iteration: int, kind: str = "plotly") -> None:

@@ -100,6 +100,7 @@ class Session:
         self.abort = AbortCallback(self.writer.say_once)
         self.function_tasks: set[str] = set()
         self.on_close: list[Callable[[], None]] = []
+        self.on_settle: list[Callable[[], None]] = []
         self.argument_feed: ArgumentFeed | None = None
         self.iteration_offset = 0
         self.bindings: Bindings | None = None
@@ -232,6 +233,11 @@ class Session:
         self._capture.start()
         self._hurry = captures.hurry
         self.on_close.append(lambda: self.bounded(captures.finish))
+
+    def settle(self) -> None:
+        """Write what captures have put by for a moment, so that a reader finds it."""
+        for action in self.on_settle:
+            action()
 
     def update(self, change: Callable[[TaskRecord], TaskRecord], label: str, *, checked: bool = True) -> TaskRecord:
         """Commit a change that this run's own process makes; one that the disk refuses waits."""

@@ -203,3 +203,29 @@ def test_a_client_switches_it_off(start):
     pyplot.plot([3, 1])
     pyplot.show()
     assert titles(task) == [SHOWN]
+
+
+def test_figures_reported_by_hand_are_not_reported_again(start):
+    """Showing what the script has reported itself adds nothing; what is drawn after that show is new."""
+    task = start()
+    pyplot.plot([1, 2])
+    task.get_logger().report_matplotlib_figure("Mine", "figure", pyplot, iteration=10)
+    pyplot.show()
+    pyplot.plot([2, 1])
+    pyplot.show()
+    assert names(task) == [("Mine", "figure"), (SHOWN, "plot")]
+
+
+def test_pictures_only_when_asked(start):
+    """matplotlib_force_report_non_interactive keeps shown figures as pictures alone, under the series for these."""
+    from localtrack import Logger
+
+    task = start()
+    try:
+        Logger.matplotlib_force_report_non_interactive(True)
+        pyplot.plot([1, 2])
+        pyplot.show()
+    finally:
+        Logger.matplotlib_force_report_non_interactive(False)
+    (plot,) = task.get_reported_plots()
+    assert (plot["metric"], plot["variant"]) == (SHOWN, "plot image")

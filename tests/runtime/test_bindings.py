@@ -39,6 +39,7 @@ def world(tmp_path, monkeypatch):
                         raise ValueError("negative")
                     ctx.reports().scalar("toy", "x", result, 0)
                 ctx.patch.after(ctx.module, "log", observe)
+                ctx.at_close(lambda: ctx.reports().scalar("toy", "end", 1.0, 0))
                 return ctx.patch.undo
             """
         )
@@ -69,6 +70,14 @@ def test_order_of_import_and_init_does_not_matter(world, start, imported_first):
     toy.log(4)
     assert toy.log.__code__.co_filename.endswith(f"{world}.py")
     assert not any(type(finder).__name__ == "PostImportHook" for finder in sys.meta_path)
+
+
+def test_last_reports_of_a_binding(world, start):
+    """What a binding does at the end of the run is still recorded."""
+    task = start()
+    importlib.import_module(world)
+    task.close()
+    assert task.get_reported_scalars()["toy"]["end"]["y"] == [1.0]
 
 
 def test_second_task_of_a_process(world, start):

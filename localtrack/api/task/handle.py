@@ -39,6 +39,7 @@ class Section:
     def _where(self) -> Path:
         """Return the task's folder, also after it was moved."""
         if self._session is not None and self._owned:
+            self._session.settle()
             return self._session.writer.folder  # its writer notices when it goes, and says so
         refresh_names(self._folder.parent)  # another host may have moved the folder
         if not (self._folder / "task").is_dir():

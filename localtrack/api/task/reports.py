@@ -116,6 +116,7 @@ class ReportsSection(Section):
     def get_last_iteration(self) -> int:
         """Return the highest iteration reported so far."""
         if self._owned and self._session is not None:
+            self._session.settle()
             return max(self._session.writer.last_iteration(), self._read().last_iteration)
         record = self._read()
         if record.exit.get("failure_class") == "lost":

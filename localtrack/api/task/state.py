@@ -257,6 +257,7 @@ class StateSection(Section):
             True.
         """
         if self._session is not None and not self._session.closed:
+            self._session.settle()
             self._session.writer.scalars.drain()
             self._session.writer.scalars.sync()
             self._session.writer.console.sync()

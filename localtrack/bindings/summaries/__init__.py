@@ -1,0 +1,1 @@
+"""What all front ends of TensorBoard share: the names of graphs, and how each kind of summary is reported."""

@@ -1,0 +1,165 @@
+"""Reports what writers of TensorBoard are given into the task of this process.
+
+Source: TensorBoard's summaries; ClearML's TensorBoard binding, measured.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from localtrack.bindings import BindingContext, observing
+from localtrack.bindings.summaries.backlog import Backlog
+from localtrack.bindings.summaries.histograms import HistogramHistory
+from localtrack.bindings.summaries.names import Names
+from localtrack.services import figures
+
+if TYPE_CHECKING:
+    from localtrack.runtime.reporting import SessionReports
+    from localtrack.runtime.session import Session
+
+SECTION = "TB_hparams"
+THRESHOLD_ROWS = ("TP", "FP", "TN", "FN", "Precision", "Recall")
+_boards: weakref.WeakKeyDictionary[Any, Board] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+class Board:
+    """What one run's writers show.
+
+    Steps are the script's own: an offset of a continued task is not added, since writers count on by themselves.
+
+    Args:
+        session: the run.
+        reports: where to.
+        failed: told of what can't be reported.
+    """
+
+    def __init__(self, session: Session, reports: SessionReports, failed: Callable[[str, Exception], None]) -> None:
+        self.names = Names()
+        self._session = session
+        self._reports = reports
+        self._scalars = session.writer.scalars
+        self._histograms: dict[tuple[str, str], HistogramHistory] = {}
+        self._lock = threading.Lock()
+        self._failed = failed
+        self.backlog = Backlog(self._do)
+
+    def _do(self, item: tuple[Callable[[str, Any], object], str, Any]) -> None:
+        read, folder, event = item
+        try:
+            with observing():
+                read(folder, event)
+        except Exception as error:  # the binding border
+            self._failed("report", error)
+
+    def scalar(self, folder: str, tag: str, value: float, step: int, wall_time: float = 0.0) -> None:
+        """Report one point of a curve.
+
+        Args:
+            folder: the writer's.
+            tag: its name.
+            value: any float.
+            step: its step.
+            wall_time: seconds since 1970; 0 for now.
+        """
+        graph = self.names.of(folder).scalar(tag)
+        self._scalars.report(graph.title, graph.series, value, graph.steps.next(step), int(wall_time * 1e6))
+
+    def histogram(self, folder: str, tag: str, edges: Any, counts: Any, step: int) -> None:
+        """Add a histogram to its tag's surface.
+
+        Args:
+            folder: the writer's.
+            tag: its name.
+            edges: (n + 1,) borders of the bars, growing.
+            counts: (n,) how many values are in each.
+            step: its step.
+        """
+        graph = self.names.of(folder).histogram(tag)
+        with self._lock:
+            key = (graph.title, graph.series)
+            history = self._histograms.get(key)
+            if history is None:
+                history = self._histograms[key] = HistogramHistory(graph.title, graph.series)
+            if history.add(graph.steps.next(step), edges, counts):
+                self._show(history)
+
+    def image(self, folder: str, tag: str, data: bytes, step: int) -> None:
+        """Report an image or an animation, as its writer encoded it."""
+        suffix, kind = ".png", "image/png"
+        for start, found, mime in (
+            (b"GIF8", ".gif", "image/gif"), (b"\xff\xd8", ".jpg", "image/jpeg"), (b"RIFF", ".webp", "image/webp"),
+        ):  # fmt: skip
+            if data.startswith(start):
+                suffix, kind = found, mime
+        self._sample("Images", folder, tag, data, suffix, kind, step)
+
+    def audio(self, folder: str, tag: str, data: bytes, kind: str, step: int) -> None:
+        """Report a sound, as its writer encoded it."""
+        suffix = ".wav" if not kind or "wav" in kind else "." + kind.rpartition("/")[2].removeprefix("x-")
+        self._sample("Audio", folder, tag, data, suffix, kind or "audio/wav", step)
+
+    def text(self, folder: str, tag: str, texts: Iterable[bytes], step: int) -> None:
+        """Report a text, or several as lines of one."""
+        self._sample("Text", folder, tag, b"\n".join(texts), ".txt", "text/plain", step)
+
+    def curve(self, tag: str, name: str, values: Any, step: int) -> None:
+        """Report a curve of precision and recall.
+
+        Args:
+            tag: the plot.
+            name: the curve's name.
+            values: (6, n) true and false positives, true and false negatives, precision and recall by threshold.
+            step: its step.
+        """
+        count = values.shape[1]
+        labels = [
+            f"threshold {number / max(1, count - 1):.3f}"
+            + "".join(f", {row} {value:.4g}" for row, value in zip(THRESHOLD_ROWS, values[:, number], strict=True))
+            for number in range(count)
+        ]
+        line = {"name": name or tag, "data": values[[5, 4]].T, "labels": labels}
+        self._plot(tag, "", figures.line_figure(tag, [line], "recall", "precision"), step)
+
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        """Merge hyper-parameters into the task's section ``TB_hparams``."""
+        self._reports.parameters(SECTION, values, "hyper-parameters of TensorBoard")
+
+    def finish(self) -> None:
+        """Report what waits, and the surfaces that have grown since they were reported."""
+        self.backlog.close()
+        with self._lock:
+            for history in self._histograms.values():
+                if not history.is_reported:
+                    self._show(history)
+
+    def _show(self, history: HistogramHistory) -> None:
+        self._plot(history.title, history.series, history.figure(), 0)
+
+    def _plot(self, title: str, series: str, figure: figures.Figure, step: int) -> None:
+        self._reports.plot(title, series, figure, step - self._session.iteration_offset)
+
+    def _sample(self, what: str, folder: str, tag: str, data: bytes, suffix: str, kind: str, step: int) -> None:
+        graph = self.names.of(folder).sample(what, tag)
+        at = graph.steps.next(step) - self._session.iteration_offset
+        self._reports.media(graph.title, graph.series, data, suffix, kind, at)
+
+
+def board_of(ctx: BindingContext) -> Board | None:
+    """Return the board of this process's run, shared by all front ends; None without a task."""
+    session = ctx.session()
+    if session is None:
+        return None
+    board = _boards.get(session)
+    if board is None:
+        with _lock:
+            board = _boards.get(session)
+            reports = ctx.reports()
+            if board is None and reports is not None:
+                board = _boards[session] = Board(session, reports, ctx.failed)
+                session.on_close.append(board.finish)
+                session.on_settle.append(board.backlog.drain)
+    return board

@@ -1,0 +1,135 @@
+"""TensorFlow 2: ``tf.summary``, and Keras' TensorBoard callback with it.
+
+Its events are written in C++, so that the hook lies on the operations that take them. Within a ``tf.function`` those have
+no values when Python sees them: what such a graph writes is not captured, which is said once.
+
+Source: TensorFlow's gen_summary_ops and summary_ops_v2; ClearML's TensorFlow binding, measured.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from types import SimpleNamespace
+from typing import Any
+
+from localtrack.bindings import BindingContext, Undo, argument
+from localtrack.bindings.summaries.board import board_of
+from localtrack.bindings.summaries.events import EventReader
+
+FRAMEWORK = "tensorboard"
+MODULES = ("tensorflow.python.ops.gen_summary_ops",)
+FOLDER = "_localtrack_folder"
+_unknown = itertools.count(1)
+
+
+def install(ctx: BindingContext) -> Undo:
+    """Watch the operations that write summaries."""
+    watch = _Watch(ctx)
+    ctx.patch.after(ctx.module, "create_summary_file_writer", _note_folder)
+    ctx.patch.after(ctx.module, "write_summary", watch.on_tensor)
+    ctx.patch.after(ctx.module, "write_scalar_summary", watch.on_scalar)
+    ctx.patch.after(ctx.module, "write_raw_proto_summary", watch.on_proto)
+    return ctx.patch.undo
+
+
+def _note_folder(result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    setattr(argument(args, kwargs, 0, "writer"), FOLDER, _text(argument(args, kwargs, 1, "logdir")))
+
+
+class _Watch:
+    """Puts by what writers were given."""
+
+    def __init__(self, ctx: BindingContext) -> None:
+        self._ctx = ctx
+        self._session: Any = None
+        self._put: Any = None
+        self._reader: Any = None
+
+    def on_tensor(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Take a value of TensorBoard's second format: a tensor and what shows it."""
+        names = ("writer", "step", "tensor", "tag", "summary_metadata")
+        writer, step, tensor, tag, metadata = (argument(args, kwargs, i, name) for i, name in enumerate(names))
+        self._take(self._read_tensor, writer, step, tensor, (_text(tag), metadata))
+
+    def on_scalar(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Take a scalar of the first format."""
+        writer, step, tag, value = (
+            argument(args, kwargs, i, n) for i, n in enumerate(("writer", "step", "tag", "value"))
+        )
+        self._take(self._read_scalar, writer, step, value, (_text(tag), None))
+
+    def on_proto(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Take a summary that is serialized already."""
+        writer, step, tensor = (argument(args, kwargs, i, n) for i, n in enumerate(("writer", "step", "tensor")))
+        self._take(self._read_proto, writer, step, tensor, ("", None))
+
+    def _take(self, read: Any, writer: Any, step: Any, tensor: Any, about: tuple[str, Any]) -> None:
+        if self._session is None or self._session.closed:
+            self._begin()
+        if self._put is None:
+            return
+        if not (hasattr(tensor, "numpy") and (isinstance(step, int) or hasattr(step, "numpy"))):
+            self._session.writer.say_once(
+                "tf-graph", f"the summary {about[0]!r} is written within a tf.function, where it can't be captured"
+            )
+            return
+        self._put((read, _folder(writer), (step, tensor, about, time.time())), lambda: 1 << 20)
+
+    def _begin(self) -> None:
+        self._session, board = self._ctx.session(), board_of(self._ctx)
+        self._put = None
+        if board is not None:
+            self._reader = EventReader(board, takes_hparams=bool(self._ctx.option("report_hparams")))
+            self._put = board.backlog.put
+
+    def _read_tensor(self, folder: str, item: Any) -> None:
+        step, tensor, (tag, serialized), wall_time = item
+        if hasattr(serialized, "numpy"):
+            serialized = serialized.numpy()
+        metadata = _summary_pb2().SummaryMetadata.FromString(serialized)
+        self._reader.read_tensor(folder, tag, metadata, _EagerTensor(tensor), int(step), wall_time)
+
+    def _read_scalar(self, folder: str, item: Any) -> None:
+        step, value, (tag, _), wall_time = item
+        self._reader.board.scalar(folder, tag, float(value), int(step), wall_time)
+
+    def _read_proto(self, folder: str, item: Any) -> None:
+        step, tensor, _, wall_time = item
+        summary = _summary_pb2().Summary.FromString(tensor.numpy())
+        self._reader.read(folder, SimpleNamespace(summary=summary, step=int(step), wall_time=wall_time))
+
+
+class _EagerTensor:
+    """A tensor as numbers or texts."""
+
+    def __init__(self, tensor: Any) -> None:
+        self._array = tensor.numpy()
+
+    def texts(self) -> list[bytes]:
+        held = self._array
+        return [held] if isinstance(held, bytes) else [bytes(item) for item in held.reshape(-1)]
+
+    def array(self) -> Any:
+        import numpy
+
+        return numpy.asarray(self._array)
+
+
+def _text(tag: Any) -> str:
+    held = tag.numpy() if hasattr(tag, "numpy") else tag
+    return held.decode() if isinstance(held, bytes) else str(held)
+
+
+def _folder(writer: Any) -> str:
+    """Return the folder of a writer's resource; one that was made before the task began is known by a number alone."""
+    known = getattr(writer, FOLDER, None)
+    if known is None:
+        known = f"writer-{next(_unknown)}"
+        setattr(writer, FOLDER, known)
+    return str(known)
+
+
+def _summary_pb2() -> Any:
+    return sys.modules["tensorflow.core.framework.summary_pb2"]

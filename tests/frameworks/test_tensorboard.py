@@ -1,0 +1,178 @@
+"""TensorBoard's writers, those of torch and tensorboardX, against what the task then holds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from localtrack.services import reports
+from localtrack.testing.bindings import BindingContract
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+WRITERS = ["torch.utils.tensorboard", "tensorboardX"]
+
+
+def open_writer(package: str, folder: Path | str) -> Any:
+    """Return a writer of one of the packages."""
+    return pytest.importorskip(package).SummaryWriter(str(folder))
+
+
+def points(task) -> dict[tuple[str, str], list[tuple[int, float]]]:
+    """Return iterations and values of each series."""
+    found = task.get_reported_scalars(max_samples=0)
+    return {
+        (title, series): list(zip(held["x"], held["y"], strict=True))
+        for title, lines in found.items()
+        for series, held in lines.items()
+    }
+
+
+def samples(task) -> dict[tuple[str, str], bytes]:
+    """Return the content of each sample."""
+    folder = task._where()
+    return {
+        (item["title"], item["series"]): (folder / "media" / item["file"]).read_bytes()
+        for item in reports.media(folder)[0]
+    }
+
+
+class _Contract(BindingContract):
+    binding = "localtrack.bindings.tensorboard"
+    package = ""
+    reports_fail_visibly = False  # scalars go to the journal itself
+
+    def use(self, folder: Path) -> None:
+        """Write one scalar."""
+        with open_writer(self.package, folder) as writer:
+            writer.add_scalar("loss", 0.5, 1)
+
+    def count(self, task) -> int:
+        """Count points."""
+        return sum(map(len, points(task).values()))
+
+
+class TestTorch(_Contract):
+    """The contract, with torch's writer."""
+
+    package = "torch.utils.tensorboard"
+
+
+class TestTensorboardX(_Contract):
+    """The contract, with tensorboardX."""
+
+    package = "tensorboardX"
+
+
+@pytest.mark.parametrize("package", WRITERS)
+def test_scalars(start, tmp_path, package):
+    """Points are recorded once, as they are, with the step of the script and the time that it gave."""
+    task = start()
+    with open_writer(package, tmp_path / "run") as writer:
+        for step in range(50):
+            writer.add_scalar("train/loss", 1 / (step + 1), step, walltime=1.5e9 + step)
+        writer.add_scalar("plain", float("nan"), 3)
+    found = points(task)
+    assert [step for step, _ in found["train", "loss"]] == list(range(50))
+    assert found["train", "loss"][4][1] == pytest.approx(0.2)
+    assert np.isnan(found["plain", "plain"][0][1])
+    times = task.get_reported_scalars(max_samples=0, x_axis="timestamp")["train"]["loss"]["x"]
+    assert times[:2] == [1_500_000_000_000, 1_500_000_001_000]
+
+
+@pytest.mark.parametrize("package", WRITERS)
+def test_several_writers(start, tmp_path, package):
+    """Two runs of a script in one process, and the members of add_scalars, are told apart."""
+    task = start()
+    for name in ("one", "two"):
+        with open_writer(package, tmp_path / name) as writer:
+            writer.add_scalar("loss", 1.0, 1)
+    with open_writer("torch.utils.tensorboard", tmp_path / "one") as writer:
+        writer.add_scalars("group", {"x": 1.0, "y": 2.0}, 1)
+    assert set(points(task)) == {("loss", "loss"), ("loss", "two: loss"), ("group", "x"), ("group", "y")}
+
+
+@pytest.mark.parametrize("package", WRITERS)
+def test_samples(start, tmp_path, package):
+    """Images, animations, texts and figures are kept as their writer encoded them."""
+    task = start()
+    with open_writer(package, tmp_path / "run") as writer:
+        writer.add_image("img/one", np.zeros((3, 4, 5)), 1)
+        writer.add_text("note", "hello *world*", 2)
+        if package == "tensorboardX":
+            writer.add_video("clip", np.zeros((1, 3, 3, 8, 8), dtype="uint8"), 3)
+        else:
+            writer.add_audio("tone", np.zeros((1, 100)), 4)
+    found = samples(task)
+    assert found["img", "one"].startswith(b"\x89PNG")
+    assert found["note", "text_summary"] == b"hello *world*"
+    if package == "tensorboardX":
+        assert found["Images", "clip"].startswith(b"GIF8")
+    else:
+        assert found["Audio", "tone"].startswith(b"RIFF")
+
+
+@pytest.mark.parametrize("package", WRITERS)
+def test_plots(start, tmp_path, package):
+    """Histograms become one surface over the steps, which holds every value; a curve of precision keeps its points."""
+    task = start()
+    random = np.random.default_rng(0)
+    with open_writer(package, tmp_path / "run") as writer:
+        for step in range(6):
+            writer.add_histogram("layer/weights", random.normal(step, 1, 1000), step)
+        writer.add_pr_curve("pr", np.array([0, 1, 1, 0]), np.array([0.1, 0.9, 0.4, 0.6]), 3)
+    task.close()
+    plots = {(plot["title"], plot["series"]): plot for plot in reports.plots(task._where())[0]}
+    surface = plots["layer", "weights"]["figure"]["data"][0]
+    assert surface["y"] == list(range(6))
+    assert np.array(surface["z"]).sum(axis=1) == pytest.approx([1000] * 6)
+    curve = plots["pr", ""]
+    assert curve["iteration"] == 3
+    assert max(curve["figure"]["data"][0]["x"]) == 1.0
+
+
+@pytest.mark.parametrize("package", WRITERS)
+@pytest.mark.parametrize("wanted", [True, False])
+def test_hyper_parameters(start, tmp_path, package, wanted):
+    """add_hparams fills the section TB_hparams, unless it is switched off."""
+    task = start(auto_connect_frameworks={"tensorboard": {"report_hparams": wanted}})
+    with open_writer(package, tmp_path / "run") as writer:
+        writer.add_hparams({"lr": 0.5, "layers": 4, "name": "x"}, {"hparam/accuracy": 0.9})
+    found = task.get_parameters(cast=True)
+    assert points(task)["hparam", "accuracy"][0][1] == pytest.approx(0.9)
+    if wanted:
+        assert (found["TB_hparams/lr"], found["TB_hparams/layers"], found["TB_hparams/name"]) == (0.5, 4, "x")
+    else:
+        assert not [name for name in found if name.startswith("TB_hparams")]
+
+
+def test_second_format(start, tmp_path):
+    """Scalars that torch writes as tensors are scalars all the same."""
+    task = start()
+    with open_writer("torch.utils.tensorboard", tmp_path / "run") as writer:
+        writer.add_scalar("new", 3.0, 1, new_style=True)
+    assert points(task) == {("new", "new"): [(1, 3.0)]}
+
+
+def test_forked_child(start, tmp_path):
+    """A writer in a forked child reports to the same task, once."""
+    task = start()
+    writer = open_writer("torch.utils.tensorboard", tmp_path / "parent")
+    writer.add_scalar("parent", 1.0, 1)
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            open_writer("torch.utils.tensorboard", tmp_path / "child").add_scalar("child", 2.0, 1)
+            from localtrack.runtime import current
+
+            current.get().close()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    writer.close()
+    assert points(task) == {("parent", "parent"): [(1, 1.0)], ("child", "child"): [(1, 2.0)]}

@@ -1,0 +1,93 @@
+"""tf.summary and Keras' callback, in a process of their own: TensorFlow is slow to load and sets up the whole process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+SCRIPT = """
+import json, sys, tempfile
+from localtrack import Task
+task = Task.init("p", "tf", auto_resource_monitoring=False)
+import numpy as np
+import tensorflow as tf
+folder = tempfile.mkdtemp()
+train, test = (tf.summary.create_file_writer(f"{folder}/{name}") for name in ("train", "test"))
+with train.as_default():
+    for step in range(5):
+        tf.summary.scalar("loss", 1 / (step + 1), step=step)
+        tf.summary.histogram("layer/w", np.random.normal(step, 1, 1000), step=step)
+    tf.summary.image("one", np.random.rand(1, 4, 4, 3), step=1)
+    tf.summary.image("many", np.random.rand(3, 4, 4, 3), step=1)
+    tf.summary.audio("tone", np.zeros((1, 100, 1), "float32"), 8000, step=1)
+    tf.summary.text("note", "hello", step=2)
+    from tensorboard.plugins.hparams import api as hp
+    hp.hparams({"lr": 0.5, "units": 4})
+with test.as_default():
+    tf.summary.scalar("loss", 5.0, step=1)
+with tf.Graph().as_default():
+    first = tf.compat.v1.summary.FileWriter(f"{folder}/v1")
+    first.add_summary(tf.compat.v1.Summary(value=[tf.compat.v1.Summary.Value(tag="v1/x", simple_value=2.0)]), 4)
+    first.close()
+import keras
+model = keras.Sequential([keras.layers.Dense(1)])
+model.compile(loss="mse")
+x = np.random.rand(16, 3)
+model.fit(x, x[:, 0], epochs=2, verbose=0, validation_split=0.5, callbacks=[keras.callbacks.TensorBoard(f"{folder}/k")])
+scalars = task.get_reported_scalars(max_samples=0)
+task.close()
+from localtrack.services import reports
+media = reports.media(task._where())[0]
+print(json.dumps({
+    "scalars": {f"{t}|{s}": list(zip(v["x"], v["y"])) for t, lines in scalars.items() for s, v in lines.items()},
+    "media": sorted(f"{item['title']}|{item['series']}|{item['content_type']}" for item in media),
+    "plots": sorted({f"{plot['metric']}|{plot['variant']}" for plot in task.get_reported_plots()}),
+    "parameters": {k: v for k, v in task.get_parameters(cast=True).items() if k.startswith("TB_hparams")},
+    "errors": [text for text in task.capture_errors if text.startswith("binding")],
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory):
+    """What the task holds after the script."""
+    pytest.importorskip("tensorflow")
+    folder = tmp_path_factory.mktemp("tf")
+    (folder / "script.py").write_text(textwrap.dedent(SCRIPT))
+    environment = {**os.environ, "LOCALTRACK_ROOT": str(folder / "store"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    shown = subprocess.run(
+        [sys.executable, "script.py"], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert shown.returncode == 0, shown.stderr
+    return json.loads(shown.stdout.splitlines()[-1])
+
+
+def test_scalars(facts):
+    """Eager scalars are recorded once, those of several writers apart, and those of TensorFlow 1's writer too."""
+    found = facts["scalars"]
+    assert [step for step, _ in found["loss|loss"]] == [0, 1, 2, 3, 4]
+    assert found["loss|test: loss"] == [[1, 5.0]]
+    assert found["v1|x"] == [[4, 2.0]]
+    assert facts["errors"] == []
+
+
+def test_keras_callback(facts):
+    """What Keras' TensorBoard callback writes is recorded, training and validation apart."""
+    assert {len(facts["scalars"][name]) for name in ("epoch_loss|epoch_loss", "epoch_loss|validation: epoch_loss")} == {
+        2
+    }
+
+
+def test_samples_plots_and_parameters(facts):
+    """Images, sounds, texts, histograms and hyper-parameters arrive under ClearML's names."""
+    assert facts["media"] == [
+        "Audio|tone|audio/wav", "Images|one|image/png", "Text|note|text/plain",
+        *(f"many|sample_{number}|image/png" for number in range(3)),
+    ]  # fmt: skip
+    assert "layer|w" in facts["plots"]
+    assert facts["parameters"] == {"TB_hparams/lr": 0.5, "TB_hparams/units": 4}
