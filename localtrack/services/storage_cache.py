@@ -20,7 +20,6 @@ from localtrack.errors import StorageError
 from localtrack.fs.disk import list_names
 from localtrack.records.ids import new_sortable_id, slug
 from localtrack.services import storage
-from localtrack.services.archives import is_archive_name
 from localtrack.store.blobs import safe_file_name
 
 DEFAULT_CONTEXT = "global"
@@ -94,6 +93,8 @@ def extracted(archive: Path, *, context: str | None = None, origin: str = "") ->
 
 def is_archive(path: Path) -> bool:
     """Tell whether a file's name says that it can be unpacked."""
+    from localtrack.services.archives import is_archive_name  # it loads every compression of the standard library
+
     return is_archive_name(path.name) and path.is_file()
 
 

@@ -8,11 +8,10 @@ Source: docs/format/v1.md, "models/<name>--<id8>/"; ClearML's OutputModel.update
 from __future__ import annotations
 
 import os
-import tempfile
-import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from localtrack.errors import CorruptFileError, InvalidValueError, StorageError, TaskNotFoundError
 from localtrack.records.model import PACKAGE_TAG, Json, ModelRecord, framework_of
@@ -21,6 +20,9 @@ from localtrack.services import storage, storage_cache, tasks
 from localtrack.services.context import StoreContext
 from localtrack.store.blobs import inside, new_upload_folder, put_copy, safe_file_name
 from localtrack.store.documents import now
+
+if TYPE_CHECKING:
+    from tempfile import TemporaryDirectory
 
 UPLOAD_FOLDER = "weights"
 
@@ -124,6 +126,8 @@ def pack(files: Sequence[str | os.PathLike[str]], base: Path | None, target: Pat
     Raises:
         InvalidValueError: a file that is not there.
     """
+    import zipfile
+
     paths = [Path(file).absolute() for file in files]
     for path in paths:
         if not path.exists():
@@ -135,8 +139,10 @@ def pack(files: Sequence[str | os.PathLike[str]], base: Path | None, target: Pat
             archive.write(path, path.relative_to(root).as_posix())
 
 
-def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+def temporary_folder() -> TemporaryDirectory[str]:
     """Return a folder for a package in the making."""
+    import tempfile
+
     return tempfile.TemporaryDirectory(prefix="localtrack-model-")
 
 

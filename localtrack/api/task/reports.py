@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localtrack.api.task.handle import Section
-from localtrack.services import figures, reports
+from localtrack.services import reports
 from localtrack.store.layout import TaskLayout
 from localtrack.store.scalars import Scalars
 
@@ -147,6 +147,8 @@ def _plot_of(body: dict[str, Any], folder: Path) -> dict[str, Any]:
     image = body.get("image")
     if isinstance(image, dict) and "file" in image:
         path = str(TaskLayout(folder).plots / Path(str(image["file"])).name)
+        from localtrack.services.figures import picture_figure
+
         plot["image"] = path
-        plot["plot"] = plot["plot"] or figures.picture_figure(str(body.get("title")), path)
+        plot["plot"] = plot["plot"] or picture_figure(str(body.get("title")), path)
     return plot
