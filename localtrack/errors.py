@@ -47,6 +47,10 @@ class ModelNotFoundError(LocaltrackError, LookupError, ValueError):
     """No model with that id, or that project, name and tags, lies in the store."""
 
 
+class ProjectNotFoundError(LocaltrackError, ValueError):
+    """No task lies in the project that a call names."""
+
+
 class AmbiguousTaskError(LocaltrackError, LookupError):
     """An id prefix or a name that more than one task answers to."""
 

@@ -92,26 +92,24 @@ def _find(
     pattern: str | None,
     archived: bool,
 ) -> list[Row]:
-    """Return the tasks that fit. What asks for the status is looked at last: only then is a lost run known as failed."""
+    """Return the tasks that fit; a run that died is failed."""
     from localtrack.records.filters import Query, parse_expression
     from localtrack.records.status import parse_status
-    from localtrack.services.search import seen_rows
+    from localtrack.services import search
 
-    conditions = parse_expression(expression)
-    late = conditions if "status" in expression else ()
+    states = [parse_status(status).value for status in statuses]
     query = Query(
         project=project or None,
         include_subprojects=True,
         tags=["__$all", *split_tags(tags)] if tags else None,
-        task_filter={"search_text": pattern},
+        task_filter={"search_text": pattern, "status": states or None},
         allow_archived=archived or "archived" in expression,
-        conditions=() if late else conditions,
+        conditions=parse_expression(expression),
     )
-    states = {parse_status(status).value for status in statuses}
-    rows = seen_rows(ctx, ctx.index.search(query))
+    rows = search.rows(ctx, query)
     for problem in ctx.index.problems:
         note(f"localtrack: {problem}")
-    return [row for row in rows if (not states or row.status in states) and all(one.matches(row) for one in late)]
+    return rows
 
 
 def split_tags(tags: Sequence[str]) -> list[str]:

@@ -113,9 +113,16 @@ def unpack(packed: Packed, *, plain: bool = False) -> Row:
         head[place] = tuple(head[place])
     if plain:
         return Row(*head, *tail)
-    parameters = {name: decode(value) if type(value) in (dict, list) else value for name, value in tail[0].items()}
-    head += [parameters, decode(tail[1])]
+    metrics = {
+        title: {name: _plain(summary) if type(summary) is dict else decode(summary) for name, summary in series.items()}
+        for title, series in tail[1].items()
+    }
+    head += [_plain(tail[0]), metrics]
     return Row(*head)
+
+
+def _plain(values: Json) -> Json:
+    return {name: decode(value) if type(value) in (dict, list) else value for name, value in values.items()}
 
 
 def _model_ids(models: tuple[Json, ...]) -> list[str]:

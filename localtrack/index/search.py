@@ -9,9 +9,9 @@ Source: docs/format/v1.md, "The index".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from localtrack.errors import CorruptFileError, LocaltrackError, StoreError, TaskNotFoundError
 from localtrack.fs.disk import list_names, remove_files
@@ -21,9 +21,11 @@ from localtrack.index.checkpoint import Checkpoint, Checkpoints
 from localtrack.index.deltas import PENDING_LIMIT_S, Delta, make_folder, older_than, read_deltas
 from localtrack.index.rows import Packed, Row, pack
 from localtrack.index.segment import SegmentError
-from localtrack.index.view import Reader, View
+from localtrack.index.view import Hits, Reader, View
+from localtrack.records.fields import Field
 from localtrack.records.filters import Plan, Query
 from localtrack.records.ids import is_task_id
+from localtrack.records.status import Status
 from localtrack.store import metadata
 from localtrack.store.layout import TaskLayout
 from localtrack.store.root import Store
@@ -31,7 +33,10 @@ from localtrack.store.root import Store
 __all__ = ["Index", "Row"]
 
 _T = TypeVar("_T")
-SEARCH_FOLD_DELTAS = 64
+See = Callable[[list[Row]], list[Row]]
+IDENTITY = (Field("plain", "id"), Field("plain", "folder"), Field("plain", "generation"))
+STATUS = Field("plain", "status")
+SEARCH_FOLD_DELTAS = 16
 CHECKED_HITS = 200
 COMMIT_MERGE_ROWS = 2000
 SEARCH_MERGE_ROWS = 5000
@@ -93,14 +98,33 @@ class Index(Announcer):
         """Return all tasks, archived and hidden ones too, sorted by id."""
         return self.search(Query(search_hidden=True, order_by="id"))
 
-    def search(self, query: Query) -> list[Row]:
+    def search(self, query: Query, see: See | None = None) -> list[Row]:
         """Return the tasks that a query asks for, in its order.
+
+        Args:
+            query: what to look for.
+            see: given the rows of running tasks, returns them as a reader shall see them: some may have died.
 
         Raises:
             InvalidValueError: the query names an unknown field, or has a bad pattern, list or range.
         """
         plan = query.plan()
-        return self._look(lambda view: self._checked_hits(view, plan))
+        return self._look(lambda view: view.rows(self._hits(view, plan, see, True)))
+
+    def select(self, query: Query, fields: Sequence[Field], see: See | None = None) -> list[list[Any]]:
+        """Return some fields of the tasks that a query asks for, a list for each field: much faster than whole rows.
+
+        Args:
+            query: what to look for.
+            fields: which values.
+            see: as for :meth:`search`.
+
+        Raises:
+            InvalidValueError: the query names an unknown field, or has a bad pattern, list or range.
+        """
+        plan = query.plan()
+        shows = any(one.is_seen for one in fields)
+        return self._look(lambda view: view.columns(self._hits(view, plan, see, shows), fields))
 
     def rebuild(self) -> int:
         """Read the whole tree and publish a new checkpoint; return how many tasks there are.
@@ -238,13 +262,17 @@ class Index(Announcer):
     def _read_again(self, view: View, task_id: str, deltas: list[Delta], row: Packed | None) -> bool:
         """Read a task from where it may be; return whether it was found, or is there and can't be read."""
         deltas = sorted(deltas, key=lambda delta: -delta.generation)
-        folders = [delta.folder for delta in deltas if delta.folder] + ([row[1]] if row is not None else [])
-        hint = self._read_hint(task_id)
-        if hint is not None:
-            folders.append(self._reader.relative(hint))
+        known = [delta.folder for delta in deltas if delta.folder] + ([row[1]] if row is not None else [])
+
+        def folders() -> Iterator[str]:
+            yield from dict.fromkeys(known)
+            hint = self._read_hint(task_id)  # hardly ever needed, so that it is read last
+            if hint is not None and self._reader.relative(hint) not in known:
+                yield self._reader.relative(hint)
+
         newest = deltas[0].generation if deltas else 0
         try:
-            found = self._reader.read(task_id, list(dict.fromkeys(folders)), newest)
+            found = self._reader.read(task_id, folders, newest)
             if found is None and not all(delta.folder for delta in deltas):
                 found = self._read_anywhere(task_id)
         except (CorruptFileError, OSError) as error:
@@ -259,40 +287,64 @@ class Index(Announcer):
             folder = self.store.find_folder(task_id)
         except TaskNotFoundError:
             return None
-        return self._reader.read(task_id, [self._reader.relative(folder)], 0)
+        return self._reader.read(task_id, lambda: iter((self._reader.relative(folder),)), 0)
 
-    def _checked_hits(self, view: View, plan: Plan) -> list[Row]:
+    def _hits(self, view: View, plan: Plan, see: See | None, shows: bool) -> Hits:
+        """Return the hits, with dead runs as they shall be seen where what is asked or shown depends on that."""
+        view.overlay = {}
+        if see is not None and plan.is_seen:
+            self._see(view, view.select(plan.running()), see)
+        hits = self._checked(view, plan)
+        if see is not None and shows and not plan.is_seen:
+            (status,) = view.columns(hits, (STATUS,))
+            running = hits.only([value == Status.IN_PROGRESS for value in status])
+            if running.places and self._see(view, running, see):
+                return view.select(plan)
+        return hits
+
+    def _see(self, view: View, hits: Hits, see: See) -> bool:
+        before = view.rows(hits)
+        view.overlay.update({row.id: row for row, old in zip(see(before), before, strict=True) if row is not old})
+        return bool(view.overlay)
+
+    def _checked(self, view: View, plan: Plan) -> Hits:
         """Return the hits; when they are few, each one is compared with the disk first."""
         checked: set[str] = set()
         while True:
             hits = view.select(plan)
-            if len(hits) > CHECKED_HITS:
+            if len(hits.places) > CHECKED_HITS:
                 return hits
-            stale = [row for row in hits if row.id not in checked and self._is_stale(row)]
-            checked.update(row.id for row in hits)
+            ids, folders, generations = view.columns(hits, IDENTITY)
+            stale = [
+                task_id
+                for task_id, folder, generation in zip(ids, folders, generations, strict=True)
+                if task_id not in checked and self._is_stale(folder, generation)
+            ]
+            checked.update(ids)
             if not stale:
                 return hits
             view.is_repaired = True
-            for row in stale:
-                self._repair(view, row)
+            for task_id in stale:
+                self._repair(view, task_id)
 
-    def _is_stale(self, row: Row) -> bool:
-        numbers = metadata.generations(TaskLayout(self.store.root / row.folder))
-        return not numbers or numbers[-1] != row.generation
+    def _is_stale(self, folder: str, generation: int) -> bool:
+        numbers = metadata.generations(TaskLayout(self.store.root / folder))
+        return not numbers or numbers[-1] != generation
 
-    def _repair(self, view: View, row: Row) -> None:
+    def _repair(self, view: View, task_id: str) -> None:
         """Read a task again that is not what its row says, wherever it is now."""
+        view.overlay.pop(task_id, None)
         for _ in range(MOVES_FOLLOWED):
-            deltas = [delta for delta in read_deltas(self.deltas) if delta.task_id == row.id]
-            if self._read_again(view, row.id, deltas, view.packed(row.id)):
+            deltas = [delta for delta in read_deltas(self.deltas) if delta.task_id == task_id]
+            if self._read_again(view, task_id, deltas, view.packed(task_id)):
                 return
             try:
-                found = self._read_anywhere(row.id)
+                found = self._read_anywhere(task_id)
             except (CorruptFileError, OSError) as error:
                 self.problems.append(_line(error))
                 return
             if found is not None:
-                view.changed[row.id] = found
+                view.changed[task_id] = found
                 return
 
     # -- folding ---------------------------------------------------------------------------------------------------

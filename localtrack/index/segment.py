@@ -16,7 +16,6 @@ import zlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +34,13 @@ from localtrack.records.values import decode
 
 MAGIC = b"LTSEG\x00\x00\x02"
 COLUMN_LIMIT = 4000
+_MARK = b'"$'
 _PREAMBLE = struct.Struct("<8sII")
 _FLAG_LITTLE = struct.pack("=I", 1) == struct.pack("<I", 1)
 PLAIN_COLUMNS = (
     "generation", "folder", "name", "project", "type", "status", "status_reason", "status_message", "status_changed",
     "comment", "parent", "user", "created", "started", "ended", "last_update", "last_iteration", "progress", "tags",
-    "system_tags",
+    "system_tags", "input_models", "output_models",
 )  # fmt: skip
 SCRIPT_COLUMNS = ("repository", "branch", "commit", "entry_point")
 STATISTIC_COLUMNS = ("last", "min", "max", "last_iteration", "min_iteration", "max_iteration")
@@ -112,8 +112,11 @@ def _duration(row: Packed) -> float | None:
     return active_duration_s({name: row[_PLACES[name]] for name in ("started", "ended", "last_update")})
 
 
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
+
+
 def _dump(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode()
+    return _encode(value).encode()
 
 
 def _bytes(values: array[Any]) -> bytes:
@@ -156,13 +159,13 @@ class _Blocks:
         if types == {int} and all(-(2**63) <= value < 2**63 for value in values):
             self.add(name, "q", _bytes(array("q", values)))
             return
-        keys = values if types <= {str, type(None)} else [_dump(value) for value in values]
+        keys = values if types <= {str, type(None)} else [_encode(value) for value in values]
         distinct = {key: number for number, key in enumerate(dict.fromkeys(keys))}
         if len(distinct) * 2 > len(keys):
             self.add(name, "json", _dump(values))
             return
         kind = "B" if len(distinct) < 256 else "H" if len(distinct) < 65536 else "I"
-        head = _dump(list(distinct)) if keys is values else b"[" + b",".join(distinct) + b"]"
+        head = _dump(list(distinct)) if keys is values else f"[{','.join(distinct)}]".encode()
         body = _bytes(array(kind, [distinct[key] for key in keys]))
         self.add(name, f"c{kind}", struct.pack("<I", len(head)) + head + body)
 
@@ -257,7 +260,7 @@ class Segment:
 
     def rows(self, numbers: Iterable[int]) -> list[Row]:
         """Return rows by number."""
-        return [unpack(packed, plain=b'"$' not in text) for packed, text in self.packed(numbers)]
+        return [unpack(packed, plain=_MARK not in text) for packed, text in self.packed(numbers)]
 
     def keep(self, field: Field, test: Callable[[Any], bool], numbers: Sequence[int]) -> list[int]:
         """Return those of ``numbers`` whose value of ``field`` passes the test."""
@@ -360,13 +363,16 @@ def _metrics_of(
     return found
 
 
-def _decoded(values: list[Any]) -> list[Any]:
+def _decoded(data: bytes) -> list[Any]:
+    values: list[Any] = json.loads(data)
+    if _MARK not in data:
+        return values
     return [decode(value) if type(value) in (dict, list) else value for value in values]
 
 
 def _categories(kind: str, data: bytes) -> tuple[list[Any], array[Any]]:
     (length,) = struct.unpack_from("<I", data)
-    return _decoded(json.loads(data[4 : 4 + length])), _array(kind[1], data[4 + length :])
+    return _decoded(data[4 : 4 + length]), _array(kind[1], data[4 + length :])
 
 
 def _values(kind: str, data: bytes, count: int) -> Sequence[Any]:
@@ -375,10 +381,10 @@ def _values(kind: str, data: bytes, count: int) -> Sequence[Any]:
     if kind[0] == "c":
         distinct, codes = _categories(kind, data)
         return [distinct[code] for code in codes]
-    body = json.loads(data)
     if kind == "json":
-        return _decoded(body)
+        return _decoded(data)
+    numbers, values = json.loads(data)
     result: list[Any] = [None] * count
-    for number, value in zip(chain(body[0]), _decoded(body[1]), strict=True):
-        result[number] = value
+    for number, value in zip(numbers, values, strict=True):
+        result[number] = decode(value) if type(value) in (dict, list) else value
     return result

@@ -5,7 +5,7 @@ Source: docs/format/v1.md, "The index".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,31 @@ from localtrack.errors import CorruptFileError, TaskNotFoundError
 from localtrack.index.checkpoint import Checkpoint, Part, Watched
 from localtrack.index.deltas import Delta
 from localtrack.index.rows import Packed, Row, pack, unpack
+from localtrack.records.fields import Field
 from localtrack.records.filters import Plan, sorted_positions
 from localtrack.records.task import TaskRecord
 from localtrack.store import metadata
 from localtrack.store.layout import TaskLayout
 
 PASSES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """What a search found, and where it is.
+
+    Attributes:
+        places: for each hit the number of its segment and its number in there; one more than the last segment for
+            ``beside``.
+        beside: rows that replace those of the segments.
+    """
+
+    places: list[tuple[int, int]]
+    beside: list[Row]
+
+    def only(self, wanted: Sequence[bool]) -> Hits:
+        """Return those hits for which ``wanted`` is true."""
+        return Hits([place for place, keep in zip(self.places, wanted, strict=True) if keep], self.beside)
 
 
 @dataclass(slots=True)
@@ -31,6 +50,7 @@ class View:
         number: the number that a checkpoint made of this view gets.
         deltas: all announcements that were found.
         changed: rows that replace those of the checkpoint; None for a task that is gone.
+        overlay: rows as readers shall see them where that is more than the metadata says; never folded.
         watched: folders whose metadata could not be read.
         is_scan: whether ``changed`` is the whole tree, and ``base`` empty.
         is_repaired: whether a row was found stale that no delta named.
@@ -40,9 +60,11 @@ class View:
     number: int
     deltas: list[Delta] = field(default_factory=list)
     changed: dict[str, Packed | None] = field(default_factory=dict)
+    overlay: dict[str, Row] = field(default_factory=dict)
     watched: list[Watched] = field(default_factory=list)
     is_scan: bool = False
     is_repaired: bool = False
+    _unpacked: dict[str, tuple[Packed, Row]] = field(default_factory=dict)
 
     def packed(self, task_id: str) -> Packed | None:
         """Return the row of a task; None when it has none."""
@@ -73,32 +95,70 @@ class View:
             found += [part.segment.ids[number] for number in self._live(part)]
         return found
 
-    def select(self, plan: Plan) -> list[Row]:
-        """Return the hits of a search, sorted and cut."""
+    def select(self, plan: Plan) -> Hits:
+        """Return where the hits of a search are, sorted and cut."""
         ids: list[str] = []
         columns: list[list[Any]] = [[] for _ in plan.order]
-        places: list[tuple[Part, int] | Row] = []
-        for part in self.base.parts:
+        places: list[tuple[int, int]] = []
+        beside = [row for row in self._rows_beside() if plan.matches(row)]
+        for place, part in enumerate(self.base.parts):
             numbers = self._filter(part, plan)
             if not numbers:
                 continue
-            ids += [part.segment.ids[number] for number in numbers]
-            places += [(part, number) for number in numbers]
+            known = part.segment.ids
+            ids += [known[number] for number in numbers]
+            places += [(place, number) for number in numbers]
             for column, (one, _) in zip(columns, plan.order, strict=True):
                 values = part.segment.column(one)
                 column += [values[number] for number in numbers]
-        for packed in self.changed.values():
-            row = None if packed is None else unpack(packed)
-            if row is not None and plan.matches(row):
-                ids.append(row.id)
-                places.append(row)
-                for column, (one, _) in zip(columns, plan.order, strict=True):
-                    column.append(one.read(row))
+        ids += [row.id for row in beside]
+        places += [(len(self.base.parts), number) for number in range(len(beside))]
+        for column, (one, _) in zip(columns, plan.order, strict=True):
+            column += [one.read(row) for row in beside]
         order = plan.cut(sorted_positions(columns, [down for _, down in plan.order], ids))
-        return self._rows([places[position] for position in order])
+        return Hits([places[position] for position in order], beside)
+
+    def columns(self, hits: Hits, fields: Sequence[Field]) -> list[list[Any]]:
+        """Return some fields of hits, a list for each field, without reading the rows themselves."""
+        needed = {place for place, _ in hits.places}
+        found = []
+        for one in fields:
+            by_part: list[Sequence[Any]] = [
+                part.segment.column(one) if place in needed else () for place, part in enumerate(self.base.parts)
+            ]
+            by_part.append([one.read(row) for row in hits.beside])
+            found.append([by_part[place][number] for place, number in hits.places])
+        return found
+
+    def rows(self, hits: Hits) -> list[Row]:
+        """Return hits whole."""
+        wanted: dict[int, list[int]] = {}
+        for place, number in hits.places:
+            wanted.setdefault(place, []).append(number)
+        found = {
+            place: iter(
+                self.base.parts[place].segment.rows(numbers)
+                if place < len(self.base.parts)
+                else [hits.beside[number] for number in numbers]
+            )
+            for place, numbers in wanted.items()
+        }
+        return [next(found[place]) for place, _ in hits.places]
+
+    def _rows_beside(self) -> list[Row]:
+        """Return the rows that replace those of the checkpoint."""
+        found = []
+        for task_id, packed in self.changed.items():
+            if packed is not None and task_id not in self.overlay:
+                known = self._unpacked.get(task_id)
+                if known is None or known[0] is not packed:
+                    known = self._unpacked[task_id] = packed, unpack(packed)
+                found.append(known[1])
+        return found + list(self.overlay.values())
 
     def _live(self, part: Part) -> list[int]:
-        gone = {number for task_id in self.changed if (number := part.segment.find(task_id)) is not None}
+        others = [*self.changed, *self.overlay]
+        gone = {number for task_id in others if (number := part.segment.find(task_id)) is not None}
         return [number for number in part.live() if number not in gone] if gone else part.live()
 
     def _filter(self, part: Part, plan: Plan) -> Sequence[int]:
@@ -112,16 +172,6 @@ class View:
                 columns = [part.segment.column(one) for one in condition.fields]
                 numbers = [n for n in numbers if condition.test(*[column[n] for column in columns])]
         return numbers
-
-    def _rows(self, places: list[tuple[Part, int] | Row]) -> list[Row]:
-        wanted: dict[int, list[int]] = {}
-        parts: dict[int, Part] = {}
-        for place in places:
-            if not isinstance(place, Row):
-                parts[id(place[0])] = place[0]
-                wanted.setdefault(id(place[0]), []).append(place[1])
-        rows = {key: iter(part.segment.rows(wanted[key])) for key, part in parts.items()}
-        return [place if isinstance(place, Row) else next(rows[id(place[0])]) for place in places]
 
 
 class Reader:
@@ -138,14 +188,14 @@ class Reader:
         """Return a folder as rows name it."""
         return folder.relative_to(self.root).as_posix()
 
-    def read(self, task_id: str, folders: Sequence[str], generation: int) -> Packed | None:
+    def read(self, task_id: str, folders: Callable[[], Iterator[str]], generation: int) -> Packed | None:
         """Return the newest row of a task in any of some folders; None when it is in none of them.
 
         A task that moves while it is looked for is missed in both places by one look, not by several.
 
         Args:
             task_id: the task.
-            folders: where it may be, likeliest first.
+            folders: returns where it may be, likeliest first; asked again for each look.
             generation: the newest one that was announced; once it is found the other places are not looked at.
 
         Raises:
@@ -155,7 +205,7 @@ class Reader:
         trouble: CorruptFileError | OSError | None = None
         for _ in range(PASSES):
             best: tuple[TaskRecord, str] | None = None
-            for folder in folders:
+            for folder in folders():
                 try:
                     record = metadata.read_latest(TaskLayout(self.root / folder))
                 except (TaskNotFoundError, FileNotFoundError, NotADirectoryError):

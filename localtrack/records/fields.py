@@ -16,9 +16,12 @@ from typing import Any
 from localtrack.errors import InvalidValueError
 
 TEXT_FIELDS = frozenset({"name", "comment", "status_reason", "status_message", "folder"})
-LIST_FIELDS = frozenset({"id", "tags", "system_tags", "project", "status", "type", "user", "parent"})
+LIST_FIELDS = frozenset(
+    {"id", "tags", "system_tags", "project", "status", "type", "user", "parent", "input_models", "output_models"}
+)
 TIME_FIELDS = frozenset({"created", "started", "ended", "last_update", "status_changed"})
 NUMBER_FIELDS = frozenset({"last_iteration", "generation", "active_duration", "progress"})
+SEEN_FIELDS = frozenset({"status", "status_reason", "status_message", "last_iteration"})
 PLAIN_FIELDS = TEXT_FIELDS | LIST_FIELDS | TIME_FIELDS | NUMBER_FIELDS
 SCRIPT_FIELDS = frozenset({"repository", "branch", "commit", "entry_point"})
 STATISTICS = {
@@ -28,8 +31,9 @@ STATISTICS = {
     "count": "count",
 }  # fmt: skip
 _ALIASES = {
-    "last_change": "last_update", "completed": "ended", "script.version_num": "script.commit",
-    "script.tag": "script.commit",
+    "last_change": "last_update", "last_updated": "last_update", "completed": "ended", "script.tag": "script.commit",
+    "script.version_num": "script.commit", "execution.queue": "runtime.queue",
+    "models.input.model": "input_models", "models.output.model": "output_models",
 }  # fmt: skip
 _PREFIXES = {
     "parameters.": "parameter", "params.": "parameter", "hyperparams.": "parameter",
@@ -56,6 +60,11 @@ class Field:
         """The field as a user writes it."""
         prefix = {"plain": "", "parameter": "parameters.", "metric": "metrics."}.get(self.kind, f"{self.kind}.")
         return prefix + self.name
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether a reader may see another value than the index has: what a run that died did not tell the metadata."""
+        return self.kind == "metric" or (self.kind == "plain" and self.name in SEEN_FIELDS)
 
     def read(self, row: Any) -> Any:
         """Return the row's value, None where it has none.

@@ -25,13 +25,14 @@ from localtrack.records.fields import (
     seconds_of,
 )
 from localtrack.records.ids import normal_project
-from localtrack.records.list_grammar import Test, list_test
-from localtrack.records.status import parse_status, parse_type
+from localtrack.records.list_grammar import Test, filter_test, list_test
+from localtrack.records.status import Status, parse_status, parse_type
 
 __all__ = ["Condition", "Plan", "Query", "parse_expression"]
 
 _R = TypeVar("_R")
 DEFAULT_ORDER = ("-last_update",)
+PAGE_SIZE = 500  # as ClearML's server, for a page without a size
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "<": lambda a, b: bool(a < b),
     "<=": lambda a, b: bool(a <= b),
@@ -53,6 +54,11 @@ class Condition:
     fields: tuple[Field, ...]
     test: Callable[..., bool]
 
+    @property
+    def is_seen(self) -> bool:
+        """Whether a reader may see another answer than the index gives."""
+        return any(one.is_seen for one in self.fields)
+
     def matches(self, row: Any) -> bool:
         """Tell whether a row fulfils it."""
         return self.test(*[one.read(row) for one in self.fields])
@@ -73,6 +79,16 @@ class Plan:
     order: tuple[tuple[Field, bool], ...]
     skip: int = 0
     limit: int | None = None
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether which rows are found, or their order, depends on more than the index has."""
+        return any(one.is_seen for one in self.conditions) or any(one.is_seen for one, _ in self.order)
+
+    def running(self) -> Plan:
+        """Return the search for all running tasks that may be found, whatever they have reported."""
+        is_running = Condition((Field("plain", "status"),), lambda value: value == Status.IN_PROGRESS.value)
+        return Plan((is_running, *(one for one in self.conditions if not one.is_seen)), ())
 
     def matches(self, row: Any) -> bool:
         """Tell whether a row fulfils every condition."""
@@ -212,6 +228,8 @@ def _filter_conditions(key: str, value: Any) -> list[Condition]:
         search = compile_pattern(key, value, re.IGNORECASE).search
         fields_ = (_plain("name"), _plain("comment"), _plain("id"))
         return [Condition(fields_, lambda *texts: any(search(value_text(text)) for text in texts))]
+    if key == "filters" and isinstance(value, Mapping):
+        return [_list_filter(name, wanted) for name, wanted in value.items()]
     if key in _ANY or key in _ALL:
         return [_multi_condition(key, value)]
     if key in ("parameters", "params", "hyperparams", "metrics", "last_metrics", "runtime") and isinstance(
@@ -235,6 +253,13 @@ def _filter_conditions(key: str, value: Any) -> list[Condition]:
     if one.name == "project" and one.name in LIST_FIELDS:
         value = [normal_project(text) if isinstance(text, str) else text for text in _as_list(value)]
     return [Condition((one,), list_test(key, _plain_values(value), checks.get(one.name)))]
+
+
+def _list_filter(name: str, wanted: Any) -> Condition:
+    one = parse_field(name)
+    if one.kind == "plain" and one.name not in LIST_FIELDS:
+        raise InvalidValueError(f"filters on {name!r}: it is no list field", field=name)
+    return Condition((one,), filter_test(name, wanted))
 
 
 def _check_status(text: str) -> None:
@@ -423,10 +448,10 @@ def _page(wanted: Mapping[str, Any], limit: int | None) -> tuple[int, int | None
         least = 1 if name == "page_size" else 0
         if value is not None and (not isinstance(value, int) or value < least):
             raise InvalidValueError(f"{name} must be a whole number of at least {least}, not {value!r}", field=name)
-    if page is not None and size is None:
-        raise InvalidValueError("page needs page_size beside it", field="page")
     if size is None:
-        return 0, limit
+        if page is None:
+            return 0, limit
+        size = PAGE_SIZE
     return (page or 0) * size, size if limit is None else min(size, limit)
 
 
@@ -438,7 +463,9 @@ def sorted_positions(columns: Sequence[Sequence[Any]], descending: Sequence[bool
     order = sorted(range(len(ids)), key=ids.__getitem__)
     for values, down in reversed(list(zip(columns, descending, strict=True))):
         keys: Sequence[Any] = values
-        if not (set(map(type, values)) <= {int, float} and all(value == value for value in values)):
+        types = set(map(type, values))
+        plain = types <= {int, float} and all(value == value for value in values)
+        if not (plain or (types == {str} and all(values))):
             keys = [_sort_key(value, down) for value in values]
         order.sort(key=keys.__getitem__, reverse=down)
     return order

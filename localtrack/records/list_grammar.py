@@ -1,15 +1,15 @@
 """ClearML's grammar for lists of values: exclusion, all, any, not.
 
 ``["a", "b"]`` has any; ``["a", "-b"]`` has a and not b; ``["__$all", "a", "b"]`` has both; ``["__$not", "a"]`` lacks
-a; ``None`` also takes tasks that have no value at all. After an explicit operator a leading ``-`` is part of the
-value, until ``__$nop``.
+a; ``None`` also takes tasks that have no value at all. After ``__$all``, ``__$any`` and their kin a leading ``-`` is
+part of the value, until ``__$nop``.
 
-Source: ClearML's server, list fields of ``tasks.get_all`` (shared behaviour notes, section 8).
+Source: ClearML's server, list fields of ``tasks.get_all`` and its ``filters``; Task.get_tasks, "tags".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from localtrack.errors import InvalidValueError
@@ -20,15 +20,13 @@ Test = Callable[[Any], bool]
 
 
 class _Groups:
-    """Values by what is asked of them, and how the groups combine."""
+    """Values by what is asked of them (``any``, ``all``, ``none``), and how the groups combine."""
 
     def __init__(self, field: str) -> None:
         self.field = field
-        self.wanted: dict[tuple[str, bool], list[Any]] = {}
+        self.wanted: dict[str, list[Any]] = {}
         self.allow_missing = False
-        self.combined = False
-        self.combine_any = False
-        self.seen_value = False
+        self.combine_any: bool | None = None
         self.context = "any"
         self.explicit = False
         self.negate = False
@@ -37,44 +35,40 @@ class _Groups:
         for value in values:
             if isinstance(value, str) and value.startswith(PREFIX):
                 self._operator(value)
-            elif value is None:
-                self._end_of_not(None)
+                continue
+            if self.combine_any is None:
+                self.combine_any = False
+            if value is None:
+                self.negate = False
                 self.allow_missing = True
-                self.seen_value = True
             else:
                 self._value(value)
         if self.negate:
             raise self._error("'__$not' stands at the end: a value must follow it")
 
     def _operator(self, name: str) -> None:
-        if self.negate:
+        if name == "__$nop":
+            self.context, self.explicit, self.negate = "any", False, False
+            self.combine_any = bool(self.combine_any)
+        elif self.negate:
             raise self._error(f"{name!r} follows '__$not': a value must follow it")
-        if name == "__$not":
-            self.negate = self.explicit = True
-        elif name == "__$nop":
-            self.context, self.explicit = "any", False
+        elif name == "__$not":
+            self.negate = True
         elif name in _CONTEXTS:
             self.context, self.explicit = _CONTEXTS[name], True
-            if not self.seen_value and not self.combined:
+            if self.combine_any is None:
                 self.combine_any = self.context == "any"
-                self.combined = True
         else:
             raise self._error(f"unknown operator {name!r}")
 
-    def _end_of_not(self, value: Any) -> None:
-        if self.negate and value is None:
-            raise self._error("None follows '__$not': a value must follow it")
-        self.negate = False
-
     def _value(self, value: Any) -> None:
         include = not self.negate
-        if not self.explicit and isinstance(value, str) and value.startswith("-"):
+        if include and not self.explicit and isinstance(value, str) and value.startswith("-"):
             value, include = value[1:], False
             if not value:
                 raise self._error("'-' alone: a value must follow it")
-        self._end_of_not(value)
-        self.seen_value = True
-        self.wanted.setdefault((self.context, include), []).append(value)
+        self.negate = False
+        self.wanted.setdefault(self.context if include else "none", []).append(value)
 
     def _error(self, what: str) -> InvalidValueError:
         return InvalidValueError(
@@ -104,7 +98,9 @@ def list_test(field: str, values: Any, check: Callable[[str], Any] | None = None
                 raise groups._error(f"a {type(term).__name__} can't be looked for")
             if check is not None:
                 check(str(term))
-    parts = [_group_test(how, include, terms, loose) for (how, include), terms in groups.wanted.items()]
+    if not loose and not groups.allow_missing and list(groups.wanted) == ["any"]:
+        return _any_of(frozenset(groups.wanted["any"]))
+    parts = [_group_test(how, terms, loose) for how, terms in groups.wanted.items()]
     combine = any if groups.combine_any else all
 
     def test(value: Any) -> bool:
@@ -118,7 +114,18 @@ def list_test(field: str, values: Any, check: Callable[[str], Any] | None = None
     return test
 
 
-def _group_test(how: str, include: bool, terms: Sequence[Any], loose: bool) -> Callable[[Sequence[Any]], bool]:
+def _any_of(wanted: frozenset[Any]) -> Test:
+    """Return the test of the plainest list, which is by far the most frequent one."""
+
+    def test(value: Any) -> bool:
+        if type(value) is str:
+            return value in wanted
+        return not wanted.isdisjoint(_items(value))
+
+    return test
+
+
+def _group_test(how: str, terms: Sequence[Any], loose: bool = False) -> Callable[[Sequence[Any]], bool]:
     wanted = set(terms)
 
     def found(items: Sequence[Any]) -> set[Any]:
@@ -127,13 +134,60 @@ def _group_test(how: str, include: bool, terms: Sequence[Any], loose: bool) -> C
             hits |= {text for item in items if (text := str(item)) in wanted}
         return hits
 
-    if how == "all":
-        return (
-            (lambda items: len(found(items)) >= len(wanted))
-            if include
-            else (lambda items: len(found(items)) < len(wanted))
-        )
-    return (lambda items: bool(found(items))) if include else (lambda items: not found(items))
+    if how == "any":
+        return lambda items: bool(found(items))
+    if how == "none":
+        return lambda items: not found(items)
+    if how == "not all":
+        return lambda items: len(found(items)) < len(wanted)
+    return lambda items: len(found(items)) >= len(wanted)
+
+
+def filter_test(field: str, wanted: Any) -> Test:
+    """Return the predicate of the newer form of a list filter.
+
+    ``{"any": {"include": [...], "exclude": [...]}, "all": {"include": [...], "exclude": [...]}, "op": "and"}``: within
+    ``any`` one of what is included, or not all of what is excluded; within ``all`` all that is included and none that
+    is excluded; ``op`` joins the two. None stands for no value at all.
+
+    Raises:
+        InvalidValueError: it is not so.
+    """
+    if (
+        not isinstance(wanted, Mapping)
+        or not set(wanted) <= {"any", "all", "op"}
+        or wanted.get("op", "and") not in ("and", "or")
+    ):
+        raise _bad_filter(field, wanted)
+    parts: list[Callable[[Sequence[Any]], bool]] = []
+    for name, include, exclude, combine in (("any", "any", "not all", any), ("all", "all", "none", all)):
+        body = wanted.get(name)
+        if not body:
+            continue
+        if not isinstance(body, Mapping) or not set(body) <= {"include", "exclude"}:
+            raise _bad_filter(field, wanted)
+        inner = [*_filter_part(include, body.get("include"), True), *_filter_part(exclude, body.get("exclude"), False)]
+        if inner:
+            parts.append(lambda items, inner=inner, combine=combine: combine(part(items) for part in inner))  # type: ignore[misc]
+    join = any if wanted.get("op") == "or" and parts else all
+    return lambda value: join(part(_items(value)) for part in parts)
+
+
+def _filter_part(how: str, values: Any, include: bool) -> list[Callable[[Sequence[Any]], bool]]:
+    values = list(values) if isinstance(values, (list, tuple, set, frozenset)) else [] if values is None else [values]
+    found: list[Callable[[Sequence[Any]], bool]] = []
+    if None in values:
+        found.append((lambda items: not items) if include else (lambda items: bool(items)))
+    terms = [value for value in values if value is not None]
+    return [*found, _group_test(how, terms)] if terms else found
+
+
+def _bad_filter(field: str, wanted: Any) -> InvalidValueError:
+    return InvalidValueError(
+        f"filters on {field!r}: {wanted!r} is not {{'any': {{'include': [...], 'exclude': [...]}}, 'all': {{...}}, 'op': "
+        "'and' or 'or'}",
+        field=field,
+    )
 
 
 def _items(value: Any) -> Sequence[Any]:

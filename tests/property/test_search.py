@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from localtrack.index import search as search_module
 from localtrack.index.rows import pack, unpack
 from localtrack.index.search import Index, Row
+from localtrack.records.fields import parse_field
 from localtrack.records.filters import Query, parse_expression
 from localtrack.records.ids import new_task_id
 from localtrack.records.task import TaskRecord
@@ -42,7 +43,7 @@ times = st.sampled_from(["", "2024-01-01T00:00:00.000000Z", "2024-01-02T10:00:00
 task_values = st.fixed_dictionaries(
     {
         "tags": tags,
-        "status": st.sampled_from(["created", "completed", "failed"]),
+        "status": st.sampled_from(["created", "completed", "failed", "in_progress"]),
         "comment": st.sampled_from(["", "Über\nzwei", "x"]),
         "system_tags": st.sampled_from([(), ("hidden",), ("archived",)]),
         "created": times,
@@ -52,7 +53,9 @@ task_values = st.fixed_dictionaries(
         "parameters": parameters.map(lambda flat: {k: {"value": encode(v), "type": ""} for k, v in flat.items()}),
         "last_metrics": metrics.map(encode),
         "script": st.sampled_from([{}, {"branch": "main"}]),
-        "runtime": st.sampled_from([{}, {"x": 1}]),
+        "runtime": st.sampled_from([{}, {"x": 1}, {"queue": "fast"}]),
+        "parent": st.sampled_from(["", "p1"]),
+        "input_models": st.sampled_from([(), ({"id": "m1"},), ({"id": "m1"}, {"id": "m2"})]),
     }
 )
 steps = st.lists(
@@ -82,7 +85,17 @@ filter_values: dict[str, st.SearchStrategy[Any]] = {
     "metrics": st.dictionaries(st.sampled_from(["loss", "loss.min", "a.b", "acc.mean"]), ranges, max_size=1),
     "search_text": st.sampled_from(["ü", "^n1", "x$"]),
     "_any_": st.sampled_from([{"fields": ["comment", "parameters.lr"], "pattern": "0|x"}]),
+    "_and_": st.just({"fields": ["comment", "name"], "pattern": "[nx]"}),
+    "_or_": st.just({"fields": ["created", "started"], "datetime": ["2024-01-02", None]}),
     "script.branch": st.sampled_from([["main"], [None]]),
+    "hyperparams.Args.lr": st.one_of(ranges, values),
+    "last_metrics.a.b.value": ranges,
+    "parent": st.sampled_from(["p1", "", ["p1", None], ["-p1"]]),
+    "models.input.model": st.sampled_from([["m2"], ["__$all", "m1", "m2"], ["-m1"], [None]]),
+    "execution.queue": st.sampled_from([["fast"], [None]]),
+    "last_update": st.just([">=2020-01-01", "<2100-01-01T00:00:00+02:00"]),
+    "page": st.integers(0, 1),
+    "page_size": st.integers(1, 3),
 }
 filters = st.lists(
     st.sampled_from(sorted(filter_values)).flatmap(lambda key: st.tuples(st.just(key), filter_values[key])), max_size=2
@@ -117,6 +130,20 @@ def scan(store: Store) -> list[Row]:
             continue
         rows.append(unpack(pack(record, folder.relative_to(store.root).as_posix())))
     return rows
+
+
+def as_seen(rows: list[Row]) -> list[Row]:
+    """Return rows with every running task of an odd name lost, and a metric more than the index knows."""
+    lost = {"status": "failed", "last_iteration": 7, "metrics": {"loss": {"loss": {"last": 0.25, "min": 0.5}}}}
+    return [
+        replace(row, **lost) if row.status == "in_progress" and row.name[-1] in "13579" else row  # type: ignore[arg-type]
+        for row in rows
+    ]
+
+
+SHOWN = tuple(
+    parse_field(name) for name in ("id", "status", "created", "metrics.loss", "parameters.lr", "script.branch")
+)
 
 
 class History:
@@ -191,6 +218,10 @@ def test_search_equals_scan(history: list[tuple[Any, ...]], asked: list[Query]) 
                 expected = query.plan().apply(rows)
                 assert [repr(row) for row in run.index.search(query)] == [repr(row) for row in expected]
                 assert [repr(row) for row in Index(run.store).search(query)] == [repr(row) for row in expected]
+                seen = query.plan().apply(as_seen(rows))
+                assert [repr(row) for row in run.index.search(query, as_seen)] == [repr(row) for row in seen]
+                columns = run.index.select(query, SHOWN, as_seen)
+                assert repr(columns) == repr([[one.read(row) for row in seen] for one in SHOWN])
         finally:
             search_module.SEARCH_FOLD_DELTAS, search_module.CHECKED_HITS = before
 

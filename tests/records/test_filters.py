@@ -32,35 +32,32 @@ def found(rows: list[dict[str, Any]], **query: Any) -> list[str]:
 
 
 def naive_list(terms: list[str | None], tags: set[str]) -> bool:
-    """The rules of the behaviour notes, one after the other, with sets."""
-    groups: dict[str, set[str]] = {"any": set(), "all": set(), "not any": set(), "not all": set()}
+    """The rules of ClearML's server, one after the other, with sets."""
+    groups: dict[str, set[str]] = {"any": set(), "all": set(), "none": set()}
     context, prefix_works, negate, missing = "any", True, False, False
-    first_word = next((t for t in terms if t not in ("__$not", "__$nop")), "")
-    combine = any if first_word in ("__$any", "__$or") else all
+    first_word = next((t for t in terms if t != "__$not"), "")
+    combine = any if first_word in ("__$any", "__$or") and terms[:1] != ["__$not"] else all
     for term in terms:
         if term is None:
-            missing = True
+            missing, negate = True, False
         elif term == "__$not":
-            negate, prefix_works = True, False
+            negate = True
         elif term == "__$nop":
-            context, prefix_works = "any", True
+            context, prefix_works, negate = "any", True, False
         elif term.startswith("__$"):
             context, prefix_works = ("all" if term in ("__$all", "__$and") else "any"), False
-        elif prefix_works and term.startswith("-"):
-            groups[f"not {context}"].add(term[1:])
+        elif negate or (prefix_works and term.startswith("-")):
+            groups["none"].add(term if negate else term[1:])
             negate = False
         else:
-            groups[f"not {context}" if negate else context].add(term)
-            negate = False
+            groups[context].add(term)
     verdicts = []
     if groups["any"]:
         verdicts.append(bool(groups["any"] & tags))
     if groups["all"]:
         verdicts.append(groups["all"] <= tags)
-    if groups["not any"]:
-        verdicts.append(not groups["not any"] & tags)
-    if groups["not all"]:
-        verdicts.append(not groups["not all"] <= tags)
+    if groups["none"]:
+        verdicts.append(not groups["none"] & tags)
     if missing and not tags:
         return True
     return combine(verdicts) if verdicts else not missing
@@ -97,6 +94,11 @@ def test_list_grammar_follows_the_rules(terms: list[str | None], tags: set[str])
         (["a", "b", "__$and", "c", "d"], {"a"}, False),
         (["__$any", "a", "__$not", "b"], set(), True),
         (["__$all", "-a"], {"-a"}, True),
+        (["__$all", "a", "__$not", "b", "__$not", "c"], {"a", "b"}, False),
+        (["__$all", "a", "__$not", "b", "__$not", "c"], {"a", "d"}, True),
+        (["__$not", "b", "-c"], {"c"}, False),
+        (["__$nop", "__$any", "a", "__$not", "b"], set(), False),
+        (["__$not", None, "a"], {"a"}, True),
         (["__$all", "c", "__$nop", "-a"], {"a", "c"}, False),
         ([None], set(), True),
         ([None], {"a"}, False),
@@ -107,6 +109,36 @@ def test_list_grammar_follows_the_rules(terms: list[str | None], tags: set[str])
 def test_list_grammar_of_the_notes(terms: list[str | None], tags: set[str], expected: bool) -> None:
     """The examples of ClearML's notes hold, written down one by one."""
     assert found([row("1", tags=tuple(tags))], tags=terms) == (["1"] if expected else [])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "hits"),
+    [
+        ({"any": {"include": ["a", "b"]}}, ["1", "2", "4"]),
+        ({"all": {"include": ["a", "b"]}}, ["4"]),
+        ({"all": {"include": ["a"], "exclude": ["b", "c"]}}, ["1"]),
+        ({"any": {"exclude": ["a", "b"]}}, ["1", "2", "3"]),
+        ({"any": {"include": ["b"], "exclude": ["a"]}}, ["2", "3", "4"]),
+        ({"any": {"include": [None]}}, ["3"]),
+        ({"all": {"exclude": [None]}}, ["1", "2", "4"]),
+        ({"any": {"include": ["a"]}, "all": {"exclude": ["b"]}}, ["1"]),
+        ({"any": {"include": ["a"]}, "all": {"exclude": ["a"]}, "op": "or"}, ["1", "2", "3", "4"]),
+        ({}, ["1", "2", "3", "4"]),
+    ],
+)
+def test_newer_list_filters(wanted: dict[str, Any], hits: list[str]) -> None:
+    """The ``filters`` of ClearML's newer servers: include and exclude, in any and all."""
+    rows = [row("1", tags=("a",)), row("2", tags=("b",)), row("3"), row("4", tags=("a", "b"))]
+    assert found(rows, task_filter={"filters": {"tags": wanted}}) == hits
+
+
+@pytest.mark.parametrize("wanted", [["a"], {"some": 1}, {"any": ["a"]}, {"any": {"with": []}}, {"op": "xor"}])
+def test_broken_newer_list_filters(wanted: Any) -> None:
+    """They are refused with what is accepted."""
+    with pytest.raises(InvalidValueError, match=r"filters on 'tags'.*include"):
+        found([], task_filter={"filters": {"tags": wanted}})
+    with pytest.raises(InvalidValueError, match="no list field"):
+        found([], task_filter={"filters": {"created": {}}})
 
 
 @pytest.mark.parametrize("terms", [["__$not"], ["__$not", "__$all", "a"], ["__$xor", "a"], ["-"], [{}]])
@@ -255,7 +287,6 @@ def test_pages() -> None:
         ({"type": ["train"]}, "'train'.*training"),
         ({"_any_": {"fields": ["name"]}}, "'_any_'.*pattern"),
         ({"_all_": "x"}, "'_all_'.*pattern"),
-        ({"page": 1}, "page_size"),
         ({"page": -1, "page_size": 2}, "page"),
         ({"order_by": ["-nonsense"]}, "'nonsense'"),
         ({"parameters": {"Args/a": {"x": 1}}}, "parameters.Args/a"),

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError, TaskNotFoundError
-from localtrack.records.ids import normal_project
+from localtrack.records.ids import is_task_id, normal_project
 from localtrack.records.status import TaskTypes as _TaskTypes
-from localtrack.runtime import current, monitor, seeds, simulation, starter
+from localtrack.runtime import current, monitor, starter
 from localtrack.services import search, tasks
 from localtrack.services.context import StoreContext, open_context
 
 if TYPE_CHECKING:
     from localtrack.api.task import Task
-    from localtrack.api.task.transfer import TaskData
     from localtrack.runtime.session import Session
 
 
@@ -141,19 +140,21 @@ class EntrySection(Section):
         """Return one task: by id, or the last modified one of exactly that project and name.
 
         Returns:
-            The task; None when no name fits.
+            The task; None when no name fits. Of several the last modified one, which is logged; an archived one only
+            when there is no other.
 
         Raises:
             TaskNotFoundError: no task has that id.
+            ProjectNotFoundError: no task lies in that project.
             InvalidValueError: neither an id nor a name is given.
         """
         ctx = open_context()
         if task_id:
-            return cls._of_id(ctx, tasks.resolve(ctx, task_id))
+            return cls._of_id(ctx, task_id if is_task_id(task_id) else tasks.resolve(ctx, task_id))
         if not task_name and not project_name and not task_filter:
             raise InvalidValueError("get_task needs task_id, or project_name and task_name")
-        row = search.last_modified(ctx, project_name, task_name, tags, allow_archived, task_filter)
-        return None if row is None else cls._of_id(ctx, row.id)
+        found = search.last_modified(ctx, search.Search(project_name, task_name, tags, allow_archived, task_filter))
+        return None if found is None else cls._of_id(ctx, found[0])
 
     @classmethod
     def get_tasks(
@@ -181,70 +182,26 @@ class EntrySection(Section):
         """
         ctx = open_context()
         if task_ids:
-            return [cls._of_id(ctx, task_id) for task_id in task_ids]
-        rows = search.find(ctx, project_name, task_name, tags, allow_archived, task_filter)
-        return [cls._of_row(ctx, row) for row in rows]
+            wanted = [task_ids] if isinstance(task_ids, str) else task_ids
+            return [cls._of_id(ctx, task_id) for task_id in wanted]
+        found = search.places(ctx, search.Search(project_name, task_name, tags, allow_archived, task_filter))
+        return cls._of_places(ctx, found)
 
     @classmethod
-    def _of_row(cls, ctx: StoreContext, row: Any) -> Task:
+    def _of_places(cls, ctx: StoreContext, places: Sequence[tuple[str, str]]) -> list[Task]:
         from localtrack.api.task import Task
 
         session = current.get()
-        if session is not None and session.task_id == row.id:
-            return cls._of_session(session)
-        task = Task()
-        task._bind(ctx, row.id, ctx.store.root / row.folder)
-        return task
-
-    @classmethod
-    def get_by_name(cls, task_name: str) -> Task | None:
-        """Return the last modified task of exactly that name, in any project; None when there is none."""
-        return cls.get_task(task_name=task_name)
-
-    @classmethod
-    def get_all(cls, session: Any = None, log: Any = None, **kwargs: Any) -> list[TaskData]:
-        """Return the data of all tasks that fit; the arguments of ClearML's ``tasks.get_all``.
-
-        Args:
-            session: kept for ClearML's signature.
-            log: kept for ClearML's signature.
-            **kwargs: conditions as in ``task_filter``; ``id`` may be a list; ``only_fields`` is passed over.
-
-        Raises:
-            InvalidValueError: a filter that can't be understood; names the field.
-        """
-        from localtrack.api.task import Task
-
-        wanted = {name: value for name, value in kwargs.items() if name != "only_fields"}
-        return [found.data for found in cls.get_tasks(task_filter=wanted) if isinstance(found, Task)]
-
-    @classmethod
-    def debug_simulate_remote_task(cls, task_id: str, reset_task: bool = False) -> None:
-        """Make this process run that task as an agent would: stored inputs go into the script instead of out of it.
-
-        Call it before ``Task.init``, and before the arguments are parsed.
-
-        Args:
-            task_id: the task, whose inputs are used.
-            reset_task: make it a draft first; what its last run left goes to the trash.
-
-        Raises:
-            TaskNotFoundError: no such task.
-            UsageError: this process runs a task already, or another one runs that task.
-        """
-        simulation.adopt(open_context(), task_id, reset=reset_task)
-
-    @classmethod
-    def set_random_seed(cls, random_seed: int | None) -> None:
-        """Seed random, numpy, torch and tensorflow, those that are imported, now and at each ``Task.init``.
-
-        Nothing is ever seeded without this call; what was seeded is said. None ends it.
-        """
-        seeds.choose(random_seed)
-
-    def get_random_seed(self) -> int | None:
-        """Return the number given to :meth:`set_random_seed`; None without one."""
-        return seeds.chosen()
+        own = session.task_id if session is not None else None
+        found = []
+        for task_id, folder in places:
+            if session is not None and task_id == own:
+                found.append(cls._of_session(session))
+                continue
+            task = Task()
+            task._bind(ctx, task_id, folder)
+            found.append(task)
+        return found
 
     @classmethod
     def query_tasks(
@@ -257,13 +214,22 @@ class EntrySection(Section):
     ) -> list[str] | list[dict[str, Any]]:
         """Return the ids of all tasks that fit, or dicts with the named fields besides ``id``.
 
+        Args:
+            project_name: exactly this project, or one of these.
+            task_name: a regular expression that the name must contain.
+            tags: ClearML's list grammar, as for :meth:`get_tasks`.
+            additional_return_fields: fields such as ``name``, ``status``, ``last_update`` (a ``datetime``),
+                ``script.repository``, ``hyperparams.Args.lr``, ``last_metrics.loss.train.min_value``; ``parameters``
+                and ``metrics`` for all of them.
+            task_filter: further conditions; see the page on finding tasks.
+
         Raises:
             InvalidValueError: a filter that can't be understood; names the field.
         """
-        rows = search.find(open_context(), project_name, task_name, tags, True, task_filter)
+        wanted = search.Search(project_name, task_name, tags, True, task_filter)
         if not additional_return_fields:
-            return [row.id for row in rows]
-        return [search.fields_of(row, additional_return_fields) for row in rows]
+            return search.ids(open_context(), wanted)
+        return search.fields(open_context(), wanted, additional_return_fields)
 
     @classmethod
     def create(

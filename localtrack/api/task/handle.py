@@ -20,14 +20,14 @@ class Section:
 
     _ctx: StoreContext
     _id: str
-    _folder: Path
+    _place: Path | str
     _session: Session | None
     _iteration_offset: int
 
-    def _bind(self, ctx: StoreContext, task_id: str, folder: Path, session: Session | None = None) -> None:
+    def _bind(self, ctx: StoreContext, task_id: str, folder: Path | str, session: Session | None = None) -> None:
         self._ctx = ctx
         self._id = task_id
-        self._folder = folder
+        self._place = folder  # a text where thousands of tasks are listed: making paths of all would take longer
         self._session = session
         self._iteration_offset = 0
 
@@ -41,10 +41,12 @@ class Section:
         if self._session is not None and self._owned:
             self._session.settle()
             return self._session.writer.folder  # its writer notices when it goes, and says so
-        refresh_names(self._folder.parent)  # another host may have moved the folder
-        if not (self._folder / "task").is_dir():
-            self._folder = tasks.folder_of(self._ctx, self._id)
-        return self._folder
+        folder = self._place if isinstance(self._place, Path) else Path(self._place)
+        refresh_names(folder.parent)  # another host may have moved the folder
+        if not (folder / "task").is_dir():
+            folder = tasks.folder_of(self._ctx, self._id)
+        self._place = folder
+        return folder
 
     def _read(self) -> TaskRecord:
         return tasks.read(self._ctx, self._id, self._where())

@@ -17,7 +17,7 @@ from localtrack.errors import InvalidValueError
 from localtrack.records.ids import normal_project
 from localtrack.records.status import TaskTypes, parse_type
 from localtrack.runtime import current
-from localtrack.services import lifecycle, tasks
+from localtrack.services import lifecycle, search, tasks
 from localtrack.services.context import open_context
 from localtrack.store.documents import seconds
 
@@ -288,16 +288,16 @@ class IdentitySection(Section):
 
     @classmethod
     def get_projects(cls, **kwargs: Any) -> list[Project]:
-        """Return all projects that hold tasks: texts with ``name`` and ``id`` as attributes.
+        """Return all projects that hold tasks, the last changed first: texts with ``name`` and ``id`` as attributes.
 
         Args:
             **kwargs: ``name``, a regular expression that the project's name must contain; others are passed over.
         """
         pattern = re.compile(str(kwargs.get("name") or ""))
-        names = sorted({row.project for row in open_context().index.rows()})
-        return [Project(name) for name in names if pattern.search(name)]
+        return [Project(name) for name in search.projects(open_context()) if pattern.search(name)]
 
     @classmethod
     def get_project_id(cls, project_name: str, search_hidden: bool = True) -> str | None:
         """Return the project's id, which is its name; None when it holds no task."""
-        return project_name if project_name in cls.get_projects() else None
+        name = normal_project(project_name)
+        return name if name and search.projects(open_context(), name) else None

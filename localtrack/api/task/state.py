@@ -212,7 +212,7 @@ class StateSection(Section):
         if self._owned:
             raise UsageError(f"task {self._id} is run by this process: close() it before you reset it")
         lifecycle.reset(self._ctx, self._id, force=force)
-        self._folder = tasks.folder_of(self._ctx, self._id)
+        self._place = tasks.folder_of(self._ctx, self._id)
         if set_started_on_success:
             self.mark_started()
 
