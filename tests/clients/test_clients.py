@@ -152,6 +152,9 @@ def test_monai(arrive, tmp_path):
         "completed",
     )
     assert arrived.record.tags == ("tiny",)
+    assert [step for step, _ in arrived.series("loss", "loss")] == [1, 2, 3, 4]
+    assert {step for _, _, step in arrived.media} == {1, 2}
+    assert len(arrived.media) == 6
     assert any((tmp_path / "board").iterdir())
 
 
