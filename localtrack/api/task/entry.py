@@ -13,12 +13,13 @@ from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError, TaskNotFoundError
 from localtrack.records.ids import is_task_id, normal_project
 from localtrack.records.status import TaskTypes as _TaskTypes
-from localtrack.runtime import current, monitor, starter
+from localtrack.runtime import current, monitor, seeds, simulation, starter
 from localtrack.services import search, tasks
 from localtrack.services.context import StoreContext, open_context
 
 if TYPE_CHECKING:
     from localtrack.api.task import Task
+    from localtrack.api.task.transfer import TaskData
     from localtrack.runtime.session import Session
 
 
@@ -202,6 +203,56 @@ class EntrySection(Section):
             task._bind(ctx, task_id, folder)
             found.append(task)
         return found
+
+    @classmethod
+    def get_by_name(cls, task_name: str) -> Task | None:
+        """Return the last modified task of exactly that name, in any project; None when there is none."""
+        return cls.get_task(task_name=task_name)
+
+    @classmethod
+    def get_all(cls, session: Any = None, log: Any = None, **kwargs: Any) -> list[TaskData]:
+        """Return the data of all tasks that fit; the arguments of ClearML's ``tasks.get_all``.
+
+        Args:
+            session: kept for ClearML's signature.
+            log: kept for ClearML's signature.
+            **kwargs: conditions as in ``task_filter``; ``id`` may be a list; ``only_fields`` is passed over.
+
+        Raises:
+            InvalidValueError: a filter that can't be understood; names the field.
+        """
+        from localtrack.api.task import Task
+
+        wanted = {name: value for name, value in kwargs.items() if name != "only_fields"}
+        return [found.data for found in cls.get_tasks(task_filter=wanted) if isinstance(found, Task)]
+
+    @classmethod
+    def debug_simulate_remote_task(cls, task_id: str, reset_task: bool = False) -> None:
+        """Make this process run that task as an agent would: stored inputs go into the script instead of out of it.
+
+        Call it before ``Task.init``, and before the arguments are parsed.
+
+        Args:
+            task_id: the task, whose inputs are used.
+            reset_task: make it a draft first; what its last run left goes to the trash.
+
+        Raises:
+            TaskNotFoundError: no such task.
+            UsageError: this process runs a task already, or another one runs that task.
+        """
+        simulation.adopt(open_context(), task_id, reset=reset_task)
+
+    @classmethod
+    def set_random_seed(cls, random_seed: int | None) -> None:
+        """Seed random, numpy, torch and tensorflow, those that are imported, now and at each ``Task.init``.
+
+        Nothing is ever seeded without this call; what was seeded is said. None ends it.
+        """
+        seeds.choose(random_seed)
+
+    def get_random_seed(self) -> int | None:
+        """Return the number given to :meth:`set_random_seed`; None without one."""
+        return seeds.chosen()
 
     @classmethod
     def query_tasks(
