@@ -45,7 +45,7 @@ def main() -> None:
         file, spec = arguments[0], None
         sys.path.insert(0, os.path.dirname(os.path.abspath(file)))
         with open(file, "rb") as stream:
-            code = compile(stream.read(), file, "exec")
+            code = compile(stream.read(), file, "exec", dont_inherit=True)  # this file's __future__ is not its
         sys.argv = list(arguments)
     _become(code, file, spec)
 

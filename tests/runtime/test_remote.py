@@ -209,3 +209,12 @@ def test_agent_gives_the_command_line_back(ctx: StoreContext, tmp_path: Path) ->
         Agent(ctx, AgentOptions(drain=True, workdir=tmp_path / "work"), say=lambda text: None).run()
         lines = [line.text for line in reports.console(tasks.folder_of(ctx, clone.id))]
         assert f'GOT [{values}, ["--extra=7"], {typed}]'.replace("'", '"') in lines, lines
+
+
+def test_the_bootstrap_adds_no_future_to_a_script(ctx: StoreContext, tmp_path: Path) -> None:
+    """Annotations of the script are what they are without us: dataclasses and parsers read them."""
+    script = tmp_path / "script.py"
+    script.write_text("def f(x: int) -> None: ...\nprint('GOT', f.__annotations__['x'] is int)\n")
+    assert (
+        got(execute(ctx, [sys.executable, "-m", "localtrack.runtime.bootstrap", str(script)], tmp_path)) == "GOT True"
+    )
