@@ -14,12 +14,12 @@ from localtrack.bindings.parameter_feed import ParameterFeed, Parsed, feed_for
 from localtrack.capture.argument_values import is_same, to_native
 
 FRAMEWORK = ("arg_parser", "tfdefines")
-MODULES = ("absl.flags",)
+MODULES = ("absl.flags._flagvalues",)
 SECTION = "TF_DEFINE"
 
 
 def install(ctx: BindingContext) -> Undo:
-    """Bind ``absl.flags``."""
+    """Bind ``absl.flags._flagvalues``."""
     hook = AbslHook(feed_for(ctx, SECTION), ctx)
     hook.install()
     hook.record_running()
@@ -31,7 +31,7 @@ class AbslHook:
 
     Args:
         feed: the section ``TF_DEFINE`` of the task.
-        ctx: the hold on ``absl.flags``.
+        ctx: the hold on ``absl.flags._flagvalues``.
     """
 
     def __init__(self, feed: ParameterFeed, ctx: BindingContext) -> None:

@@ -289,7 +289,7 @@ def _grammar(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{','.join(map(_item, value))}]"
     if isinstance(value, dict):
-        return "{" + ",".join(f"{_item(str(key))}:{_item(item)}" for key, item in value.items()) + "}"
+        return "{" + ",".join(f"{_key(str(key))}:{_item(item)}" for key, item in value.items()) + "}"
     text = str(value)
     try:
         _parse(f"key={text}")
@@ -300,7 +300,12 @@ def _grammar(value: Any) -> str:
 
 def _item(value: Any) -> str:
     """Return a member of a list or dict in Hydra's grammar; here a text is a text."""
-    return _quoted(value) if isinstance(value, str) and not _stands(value) else _grammar(value)
+    return _quoted(value) if isinstance(value, str) else _grammar(value)
+
+
+def _key(text: str) -> str:
+    """Return a key of a dict, which takes no quotes: what has a meaning in the grammar is escaped."""
+    return re.sub(r"[\\()\[\]{}:=, \t]", lambda found: f"\\{found[0]}", text)
 
 
 def _quoted(text: str) -> str:

@@ -20,14 +20,14 @@ from localtrack.bindings.parameter_feed import ARGUMENTS, ParameterFeed, Parsed,
 from localtrack.capture.argument_values import is_same, to_native
 
 FRAMEWORK = "arg_parser"
-MODULES = ("jsonargparse",)
+MODULES = ("jsonargparse._core",)
 COMMAND_KIND = "jsonargparse.Command"
 _COMMAND = "subcommand"
 _FRAME_LIMIT = 64
 
 
 def install(ctx: BindingContext) -> Undo:
-    """Bind ``jsonargparse``."""
+    """Bind ``jsonargparse._core``."""
     hook = JsonargparseHook(feed_for(ctx, ARGUMENTS), ctx)
     hook.install()
     hook.record_running(sys._getframe(1))
@@ -39,7 +39,7 @@ class JsonargparseHook:
 
     Args:
         feed: the section ``Args`` of the task.
-        ctx: the hold on ``jsonargparse``.
+        ctx: the hold on ``jsonargparse._core``.
     """
 
     def __init__(self, feed: ParameterFeed, ctx: BindingContext) -> None:

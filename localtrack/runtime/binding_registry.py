@@ -82,12 +82,12 @@ def _built_in(name: str, frameworks: str, *modules: str) -> BindingSpec:
 
 
 BUILT_IN: tuple[BindingSpec, ...] = (
-    _built_in("absl", f"{ARGUMENT_PARSERS} tfdefines", "absl.flags"),
+    _built_in("absl", f"{ARGUMENT_PARSERS} tfdefines", "absl.flags._flagvalues"),
     _built_in("click", ARGUMENT_PARSERS, "click.core", "typer.core"),
     _built_in("draccus", ARGUMENT_PARSERS, "draccus.argparsing"),
     _built_in("fire", ARGUMENT_PARSERS, "fire.core"),
     _built_in("hydra", f"{ARGUMENT_PARSERS} hydra", "hydra._internal.hydra"),
-    _built_in("jsonargparse", ARGUMENT_PARSERS, "jsonargparse"),
+    _built_in("jsonargparse", ARGUMENT_PARSERS, "jsonargparse._core"),
     _built_in("tyro", ARGUMENT_PARSERS, "tyro._cli"),
     _built_in(
         "matplotlib", "matplotlib",
