@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.benchmarks import rival
+from tests.benchmarks.finding import finding
 from tests.benchmarks.measure import (
     WORKLOAD,
     Bench,
@@ -258,4 +259,5 @@ ALL: dict[str, Callable[[Bench], list[Figure]]] = {
     "killed": killed,
     "memory": memory,
     "merging": merging,
+    "finding": finding,
 }
