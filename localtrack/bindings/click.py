@@ -21,6 +21,7 @@ FRAMEWORK = "arg_parser"
 MODULES = ("click.core", "typer.core")
 COMMAND_KIND = "click.Command"
 CLICK, TYPERS_COPY = "click.core", "typer._click.core"
+DATE_FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S")  # what click and Typer take unless told
 _OWN = "localtrack."
 
 
@@ -245,10 +246,18 @@ def _is_given(parameter: Any, opts: Mapping[str, Any]) -> bool:
 def _native(parameter: Any, value: Any) -> Any:
     if _is_unset(value):
         return None
-    formats = getattr(parameter.type, "formats", None)
-    if isinstance(value, datetime.datetime) and formats:
-        return value.strftime(formats[0])
+    if isinstance(value, datetime.datetime):
+        value = next((text for text in _dates(parameter, value)), value)
     return to_native(None, value)
+
+
+def _dates(parameter: Any, value: datetime.datetime) -> Iterator[str]:
+    """Yield the forms in which the command line takes a date, those that keep all of it."""
+    typers_own = getattr(getattr(parameter, "type_descriptor", None), "parameter_info", None)
+    for form in getattr(getattr(parameter, "type", typers_own), "formats", None) or DATE_FORMATS:
+        text = value.strftime(form)
+        if datetime.datetime.strptime(text, form) == value:
+            yield text
 
 
 def _typed_in(parameter: Any, stored: Any) -> Any:
@@ -257,5 +266,6 @@ def _typed_in(parameter: Any, stored: Any) -> Any:
     if not takes_many or isinstance(stored, (list, tuple)):
         return stored
     if isinstance(stored, str):
-        return parameter.type.split_envvar_value(stored)
+        kind = getattr(parameter, "type", None)
+        return kind.split_envvar_value(stored) if kind is not None else stored.split()
     return [stored]

@@ -143,14 +143,14 @@ def find_parsed(frame: FrameType | None, include: Callable[[str], bool] = _inclu
     """
     parsers: dict[int, argparse.ArgumentParser] = {}
     namespaces: dict[int, argparse.Namespace] = {}
-    seen: set[int] = set()
+    seen: dict[int, object] = {}  # held: each f_locals is an object of its own since Python 3.13, and ids come again
     for _ in range(_FRAME_LIMIT):
         if frame is None:
             break
         for variables in (frame.f_locals, frame.f_globals):
             if id(variables) in seen:
                 continue
-            seen.add(id(variables))
+            seen[id(variables)] = variables
             for value in list(variables.values()):
                 if isinstance(value, argparse.ArgumentParser):
                     parsers[id(value)] = value

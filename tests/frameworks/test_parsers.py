@@ -75,23 +75,25 @@ fire.Fire(Outer())""",
         ("3",), {"Args/n": 3, "Args/name": "a"}, {"n": "4"}, "GOT 4 a",
     ),
     "typer": Case(
-        "typer", """import enum, pathlib, typer
+        "typer", """import datetime, enum, pathlib, typer
 from localtrack import Task
 app = typer.Typer()
 class Kind(str, enum.Enum):
     a = "a"; b = "b"
 @app.command()
-def train(lr: float = 0.1, kind: Kind = Kind.a, where: pathlib.Path = pathlib.Path("x"), sizes: list[int] = [1, 2], deep: bool = False):
+def train(lr: float = 0.1, kind: Kind = Kind.a, where: pathlib.Path = pathlib.Path("x"), sizes: list[int] = [1, 2], deep: bool = False,
+          day: datetime.datetime = "2020-01-02", pair: tuple[int, str] = (1, "x")):
     Task.init("f", "n", reuse_last_task_id=False)
-    print("GOT", lr, kind.value, where, sizes, deep)
+    print("GOT", lr, kind.value, where, sizes, deep, day.year, pair)
 @app.command()
 def test(n: int): pass
 app()""",
         ("train", "--lr", "0.5"),
         {"Args/train": True, "Args/train/lr": 0.5, "Args/train/kind": "a", "Args/train/where": "x", "Args/train/sizes": [1, 2],
-         "Args/train/deep": False, "Args/test": False, "Args/test/n": None},
-        {"train/lr": "0.25", "train/kind": "b", "train/sizes": "[5]", "train/deep": "true", "train/where": "y"},
-        "GOT 0.25 b y [5] True",
+         "Args/train/deep": False, "Args/train/day": "2020-01-02", "Args/test": False, "Args/test/n": None},
+        {"train/lr": "0.25", "train/kind": "b", "train/sizes": "[5]", "train/deep": "true", "train/where": "y",
+         "train/day": "2021-03-04", "train/pair": "[3, 'z']"},
+        "GOT 0.25 b y [5] True 2021 (3, 'z')",
     ),
     "jsonargparse": Case(
         "jsonargparse", f"""{INIT}from jsonargparse import ArgumentParser

@@ -197,12 +197,13 @@ def test_names_that_lead_outside(ctx: StoreContext, run: str) -> None:
 
 def test_ids_resolve(ctx: StoreContext, run: str) -> None:
     """An id, its beginning, a name, and project/name find a model; what fits several ids is refused."""
-    (row,) = models.query(ctx, name="a")
-    for reference in (row.id, row.id[:10], "a", "/a"):
+    save(ctx, run, "net")
+    (row,) = models.query(ctx, name="net")
+    for reference in (row.id, row.id[:10], "net", "/net"):
         assert models.resolve(ctx, reference) == row.id, reference
-    imported, _ = models.import_model(ctx, "/x/a.pt", ModelRecord(id="", name="a", project="zoo"))
-    assert models.resolve(ctx, "a") == imported.id, "the newest"
-    assert models.resolve(ctx, "zoo/a") == imported.id
+    imported, _ = models.import_model(ctx, "/x/a.pt", ModelRecord(id="", name="net", project="zoo"))
+    assert models.resolve(ctx, "net") == imported.id, "the newest"
+    assert models.resolve(ctx, "zoo/net") == imported.id
     with pytest.raises(LookupError):
         models.resolve(ctx, "none")
     with pytest.raises(LookupError):

@@ -90,7 +90,7 @@ def test_silent_death_reads_as_lost(ctx: StoreContext, tmp_path: Path, body: str
     assert points.values.tolist() == [1.0]
     from localtrack.services import lifecycle, search
 
-    (row,) = search.find(ctx)
+    (row,) = search.find(ctx, search.Search())
     assert (row.status, row.last_iteration, row.metrics["loss"]["train"]["last"]) == ("failed", 1, 1.0)
     lifecycle.set_archived(ctx, record.id, True)
     again = lifecycle.request_stop(ctx, record.id)
