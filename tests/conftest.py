@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -23,6 +24,13 @@ OTHER_UID = 65534
 KEPT = frozenset({"LOCALTRACK_NO_LOCKS"})
 FOREIGN_PREFIXES = ("LOCALTRACK_", "CLEARML_", "TRAINS_", "SLURM_", "GIT_", "XDG_")
 FOREIGN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """Let the tests' scripts be interrupted though a shell started the tests in the background, deaf to Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from localtrack.services import frames
 from localtrack.services.artifact_upload import Options, upload
 from localtrack.services.context import StoreContext
 
+EXACT_IN_FLOAT = 2**53
 SHOWN_PAIRS = 6
 
 
@@ -80,6 +81,14 @@ def _keys(frame: Any, columns: bool | Sequence[Any]) -> set[int] | None:
     if columns is False:
         return None
     try:
-        return set(pandas.util.hash_pandas_object(chosen, index=False).tolist())
+        alike = chosen.apply(_whole_as_integers)
+        return set(pandas.util.hash_pandas_object(alike, index=False).tolist())
     except (TypeError, ValueError):
         return None
+
+
+def _whole_as_integers(column: Any) -> Any:
+    """Return whole floats as integers: a row that is added makes some pandas turn a column of integers into floats."""
+    if column.dtype.kind != "f" or not ((column % 1 == 0) & (column.abs() < EXACT_IN_FLOAT)).all():
+        return column
+    return column.astype("int64")
