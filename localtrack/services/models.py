@@ -23,7 +23,7 @@ from localtrack.records.ids import new_task_id, normal_project
 from localtrack.records.list_grammar import list_test
 from localtrack.records.model import ARCHIVED_TAG, Json, ModelRecord, framework_of
 from localtrack.records.task import TaskRecord
-from localtrack.services import storage, tasks
+from localtrack.services import storage, tasks, uploads
 from localtrack.services.context import StoreContext, current_user
 from localtrack.store import models as store_models
 from localtrack.store.documents import now
@@ -293,7 +293,11 @@ def referenced(url: str) -> Json:
 
 
 def publish(ctx: StoreContext, model_id: str, *, folder: Path | None = None) -> ModelRecord:
-    """Publish a model: weights, configuration, labels, framework and name stay what they are, and it outlives its task."""
+    """Publish a model: weights, configuration, labels, framework and name stay what they are, and it outlives its task.
+
+    Weights that this process still uploads are the model's first.
+    """
+    uploads.wait_for(model_id)
     return edit(ctx, model_id, lambda record: replace(record, published=True), "published", folder=folder)
 
 

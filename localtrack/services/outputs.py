@@ -8,8 +8,10 @@ Source: docs/format/v1.md, "models/<name>--<id8>/"; ClearML's OutputModel.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from localtrack.records.model import Json, ModelRecord
 from localtrack.records.task import STORE_URI, TaskRecord
 from localtrack.services import models, storage, uploads, weights
 from localtrack.services.context import StoreContext
+from localtrack.services.handed_over import NOTHING, HandedOver
+from localtrack.store.blobs import safe_file_name
 from localtrack.store.layout import TaskLayout
 
 SNAPSHOT = "snapshot "
@@ -55,6 +59,7 @@ class Weights:
         update_comment: whether the comment's first line names the file.
         is_package: whether the file is a zip of several.
         background: whether an upload to another host may go on after the call.
+        handed_over: files that go once a copy is stored; never those that are only registered.
     """
 
     source: Path | None
@@ -65,6 +70,7 @@ class Weights:
     update_comment: bool
     is_package: bool
     background: bool
+    handed_over: HandedOver = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +188,9 @@ def _put(access: TaskAccess, name: str, filed: Filed, wanted: Weights) -> str:
         return _finish(access, name, filed, wanted, models.referenced(storage.normal_url(wanted.source)))
     if wanted.uri == STORE_URI:
         stored = weights.store_copy(access.ctx, filed.folder, wanted.source, wanted.file_name)
-        return _finish(access, name, filed, wanted, stored)
+        url = _finish(access, name, filed, wanted, stored)
+        wanted.handed_over.remove()
+        return url
     return _upload(access, name, filed, wanted, wanted.source)
 
 
@@ -192,22 +200,61 @@ def _upload(access: TaskAccess, name: str, filed: Filed, wanted: Weights, source
     url = weights.target_url(wanted.uri, task.project, task.name, task.id, wanted.file_name)
     if storage.local_path(url) is not None or not wanted.background:
         _finish(access, name, filed, wanted, weights.upload(source, url))
+        wanted.handed_over.remove()
         return url
     record = models.read(access.ctx, filed.id, filed.folder)[1]
     name_in_task(access, name, filed.folder, record, is_new=filed.is_new)
-    filed = replace(filed, is_new=False)
-    place = weights.temporary_folder()  # the script may write over its file, or remove it, meanwhile
-    staged = Path(place.name) / "weights"
-    storage.put_file(source, str(staged))
-
-    def later() -> None:
-        try:
-            _finish(access, name, filed, wanted, weights.upload(staged, url))
-        finally:
-            place.cleanup()
-
-    uploads.submit(later, f"uploading {source} to {url}")
+    # the script may write over its file, or remove it, meanwhile
+    staged = weights.new_staging_folder() / safe_file_name(wanted.file_name)
+    try:
+        storage.put_file(source, str(staged))
+        later = partial(_upload_staged, access, name, replace(filed, is_new=False), wanted, staged, url)
+        uploads.submit(later, f"uploading {source} to {url}", after=filed.id)
+    except BaseException:
+        shutil.rmtree(staged.parent, ignore_errors=True)
+        raise
     return url
+
+
+def _upload_staged(access: TaskAccess, name: str, filed: Filed, wanted: Weights, staged: Path, url: str) -> None:
+    """Upload a snapshot of weights; where that fails they become the model's from the store, and nothing is removed.
+
+    Raises:
+        StorageError: it failed; says where the weights are.
+    """
+    try:
+        body = weights.upload(staged, url)
+    except Exception as error:  # of whichever client
+        raise _kept(access, name, filed, wanted, staged, error) from error
+    shutil.rmtree(staged.parent, ignore_errors=True)
+    try:
+        _finish(access, name, filed, wanted, body)
+    except (LocaltrackError, OSError) as error:
+        raise StorageError(
+            f"{error}; the weights are at {url} all the same: give the model that address by "
+            "update_weights(register_uri=...)",
+            url=url, model_id=filed.id,
+        ) from error  # fmt: skip
+    wanted.handed_over.remove()
+
+
+def _kept(access: TaskAccess, name: str, filed: Filed, wanted: Weights, staged: Path, error: Exception) -> StorageError:
+    """Keep weights whose upload failed, in the store if that takes them, and return the error that says where."""
+    try:
+        folder, _ = models.read(access.ctx, filed.id, filed.folder)
+        stored = weights.store_copy(access.ctx, folder or filed.folder, staged, wanted.file_name)
+        place = _finish(access, name, filed, wanted, stored)
+    except (LocaltrackError, OSError) as second:
+        return StorageError(
+            f"{error}; the weights are kept in {staged}, since the store does not take them either ({second}): move them to "
+            "a safe place",
+            path=str(staged), model_id=filed.id,
+        )  # fmt: skip
+    shutil.rmtree(staged.parent, ignore_errors=True)
+    return StorageError(
+        f"{error}; the model's weights are kept in the store, {place}: call update_weights again to upload them",
+        path=place, model_id=filed.id,
+    )  # fmt: skip
 
 
 def _finish(access: TaskAccess, name: str, filed: Filed, wanted: Weights, body: Json) -> str:

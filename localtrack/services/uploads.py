@@ -20,6 +20,7 @@ WORKERS = 4
 _LOCK = threading.Lock()
 _POOLS: dict[int, ThreadPoolExecutor] = {}
 _PENDING: dict[int, list[Future[Any]]] = {}
+_LAST: dict[tuple[int, str], Future[Any]] = {}
 
 
 def _renew_lock() -> None:
@@ -30,29 +31,46 @@ def _renew_lock() -> None:
 os.register_at_fork(after_in_child=_renew_lock)
 
 
-def submit(action: Callable[[], Any], label: str) -> Future[Any]:
+def submit(action: Callable[[], Any], label: str, *, after: str = "") -> Future[Any]:
     """Run ``action`` in the background; a failure is logged, and kept in the future.
 
     Args:
         action: does the upload.
         label: what it uploads, for people.
+        after: actions with the same text here run one after another, in the order of the calls: a model ends with its
+            last weights, whichever upload takes longer.
     """
+    pid = os.getpid()  # a forked child starts with a pool of its own: the parent's threads are not there
 
     def guarded() -> Any:
+        if before is not None:
+            wait([before])  # it was submitted earlier to the same pool: it runs already, or is done
         try:
             return action()
         except BaseException as error:
             LOG.error("%s failed: %s", label, error)
             raise
 
-    pid = os.getpid()  # a forked child starts with a pool of its own: the parent's threads are not there
     with _LOCK:
+        before = _LAST.get((pid, after)) if after else None
         pool = _POOLS.get(pid)
         if pool is None:
             pool = _POOLS[pid] = ThreadPoolExecutor(WORKERS, thread_name_prefix="localtrack-upload")
         future = pool.submit(guarded)
         _PENDING[pid] = [one for one in _PENDING.get(pid, []) if not one.done()] + [future]
+        for key in [key for key, one in _LAST.items() if one.done()]:
+            del _LAST[key]
+        if after:
+            _LAST[pid, after] = future
     return future
+
+
+def wait_for(after: str) -> None:
+    """Wait for this process's uploads that were submitted with that text."""
+    with _LOCK:
+        last = _LAST.get((os.getpid(), after))
+    if last is not None:
+        wait([last])
 
 
 def wait_for_uploads(timeout_s: float | None = None, count: int | None = None) -> bool:

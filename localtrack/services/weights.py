@@ -146,6 +146,13 @@ def temporary_folder() -> TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="localtrack-model-")
 
 
+def new_staging_folder() -> Path:
+    """Return a new folder for a snapshot of weights on their way; whoever uploads them removes it."""
+    import tempfile
+
+    return Path(tempfile.mkdtemp(prefix="localtrack-upload-"))
+
+
 def url_of(ctx: StoreContext, folder: Path | None, record: ModelRecord) -> str:
     """Return the address of a model's weights: ``file://`` for what lies in the store; empty for none."""
     weights = record.weights

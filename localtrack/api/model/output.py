@@ -5,7 +5,6 @@ Source: ClearML's OutputModel.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
@@ -16,6 +15,7 @@ from localtrack.api.model.base import BaseModel, design_text, label_numbers
 from localtrack.errors import InvalidValueError, NotEditableError, UsageError
 from localtrack.records.model import ModelRecord, framework_of
 from localtrack.services import models, outputs, storage, uploads, weights
+from localtrack.services.handed_over import NOTHING, HandedOver
 from localtrack.services.outputs import Filed, TaskAccess, Weights
 
 if TYPE_CHECKING:
@@ -297,7 +297,8 @@ class OutputModel(BaseModel):
             upload_uri: where the copy goes, now and from now on: a path, a URL, or True for the store; what the task's
                 ``output_uri`` says without it.
             target_filename: name of the copy; the file's own without one.
-            auto_delete_file: remove the local file once its copy is stored; never a file that is only registered.
+            auto_delete_file: remove the local file once its copy is stored, an upload in the background included; never a
+                file that is only registered, and never one that was written to since.
             register_uri: instead of a file, an address where the weights are already.
             iteration: when in the run they were saved; the task's last iteration without one.
             update_comment: say in the comment's first line where the weights came from.
@@ -332,11 +333,15 @@ class OutputModel(BaseModel):
             Weights(
                 source, storage.normal_url(register_uri) if register_uri else "", name, uri, iteration,
                 update_comment, is_package, async_enable,
+                self._handed_over([source]) if source is not None and uri and auto_delete_file else NOTHING,
             ),
-            delete=auto_delete_file, given=str(source or register_uri),
+            given=str(source or register_uri),
         )  # fmt: skip
 
-    def _put(self, wanted: Weights, *, delete: bool, given: str) -> str:
+    def _handed_over(self, files: Sequence[Path], base: Path | None = None) -> HandedOver:
+        return HandedOver.of(self._ctx.store.layout, files, base)
+
+    def _put(self, wanted: Weights, *, given: str) -> str:
         """Give the model its weights; what the disk does not take is said and left out, where nobody waits for it."""
         if wanted.iteration is None:
             wanted = replace(wanted, iteration=self._task.get_last_iteration())
@@ -357,8 +362,6 @@ class OutputModel(BaseModel):
             session.writer.say_once(f"model-{called}", f"the weights of model {called!r} were not kept: {error}")
             return given
         self._model_id, self._folder, self._pending_url = filed.id, filed.folder, url
-        if delete and wanted.source is not None and wanted.uri:
-            wanted.source.unlink(missing_ok=True)
         return url
 
     def update_weights_package(
@@ -380,7 +383,8 @@ class OutputModel(BaseModel):
             weights_path: or a folder, with all files below it.
             upload_uri: as in :meth:`update_weights`.
             target_filename: name of the zip.
-            auto_delete_file: remove the given files or the folder once the zip is stored.
+            auto_delete_file: remove the files that were packed once the zip is stored, and the folder with them when
+                nothing is left in it; as in :meth:`update_weights`.
             iteration: when in the run they were saved.
             async_enable: as in :meth:`update_weights`.
 
@@ -407,16 +411,12 @@ class OutputModel(BaseModel):
         given = str(base or files[0])
         with weights.temporary_folder() as place:
             packed = Path(place) / "package.zip"
+            handed_over = self._handed_over(files, base) if auto_delete_file else NOTHING
             weights.pack(files, base, packed)
             uri = self._destination(upload_uri) or weights.destination(self._ctx, True)
-            wanted = Weights(packed, "", name, uri, iteration, False, True, async_enable)
-            url = self._put(wanted, delete=False, given=given)
-        if auto_delete_file and url != given:
-            for path in files:
-                if path.is_file():
-                    path.unlink()
-            if base is not None:
-                shutil.rmtree(base, ignore_errors=True)
+            url = self._put(
+                Weights(packed, "", name, uri, iteration, False, True, async_enable, handed_over), given=given
+            )
         return url
 
     def update_design(self, config_text: str | None = None, config_dict: dict[str, Any] | None = None) -> bool:
