@@ -14,7 +14,7 @@ from localtrack.bindings.model_files import Event, Recorded
 from localtrack.records.model import ModelRecord
 from localtrack.runtime.session import open_record
 from localtrack.services import models, outputs, storage, weights
-from localtrack.services.outputs import TaskAccess, Weights
+from localtrack.services.outputs import Filed, TaskAccess, Weights
 
 if TYPE_CHECKING:
     from localtrack.runtime.session import Session
@@ -40,14 +40,13 @@ def record_output(session: Session, event: Event, recorded: Recorded) -> str:
         id="", name=f"{record.name} - {Path(file_name).stem}", project=record.project, task=record.id,
         framework=event.framework, labels=dict(record.labels),
     )  # fmt: skip
-    filed = outputs.file_model(access, name, draft)
     if "://" in event.path:
-        outputs.put_weights(access, name, filed, _weights(event, None, file_name, ""))
+        filed = _put(access, name, draft, _weights(event, None, file_name, ""))
     elif os.path.isdir(event.path):
-        _put_folder(access, name, filed, event, file_name, record.output_uri)
+        filed = _put_folder(access, name, draft, event, file_name, record.output_uri)
     else:
         source = Path(event.kept or event.path) if record.output_uri else Path(event.path)
-        outputs.put_weights(access, name, filed, _weights(event, source, file_name, record.output_uri))
+        filed = _put(access, name, draft, _weights(event, source, file_name, record.output_uri))
     recorded.ids[event.path] = filed.id
     return filed.id
 
@@ -56,22 +55,26 @@ def _weights(event: Event, source: Path | None, file_name: str, uri: str, is_pac
     return Weights(source, "" if source else event.path, file_name, uri, event.iteration, False, is_package, False)
 
 
-def _put_folder(access: TaskAccess, name: str, filed: outputs.Filed, event: Event, file_name: str, uri: str) -> None:
+def _put(access: TaskAccess, name: str, draft: ModelRecord, wanted: Weights) -> Filed:
+    return outputs.put_weights(access, name, outputs.file_model(access, name, draft), wanted)[1]
+
+
+def _put_folder(access: TaskAccess, name: str, draft: ModelRecord, event: Event, file_name: str, uri: str) -> Filed:
     """Record a folder: by reference, or as a zip where it is copied."""
-    files = [path for path in sorted(Path(event.path).rglob("*")) if path.is_file()]
+    base = Path(event.path)
     if uri:
         with weights.temporary_folder() as place:
             packed = Path(place) / "package.zip"
-            weights.pack(files, Path(event.path), packed)
-            outputs.put_weights(access, name, filed, _weights(event, packed, f"{file_name}.zip", uri, True))
-        return
-    outputs.put_weights(access, name, filed, _weights(event, Path(event.path), file_name, ""))
-    size = sum(path.stat().st_size for path in files)
+            weights.pack([base], base, packed)  # before there is a model: what can't be packed leaves none
+            return _put(access, name, draft, _weights(event, packed, f"{file_name}.zip", uri, True))
+    filed = _put(access, name, draft, _weights(event, base, file_name, ""))
+    size = sum(path.stat().st_size for path in weights.files_below([base]))
     record = models.edit(
         access.ctx, filed.id, lambda old: replace(old, weights={**old.weights, "size_bytes": size}), "size",
         folder=filed.folder,
     )  # fmt: skip
     outputs.name_in_task(access, name, filed.folder, record)
+    return filed
 
 
 def _free_name(event: Event, stem: str, files: dict[str, str]) -> str:

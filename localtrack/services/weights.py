@@ -119,24 +119,55 @@ def pack(files: Sequence[str | os.PathLike[str]], base: Path | None, target: Pat
     """Write files into a zip, uncompressed, under their names below ``base``; the files stay.
 
     Args:
-        files: what to pack; folders are passed over.
+        files: what to pack; of a folder all files below it.
         base: the folder that the names are relative to; the files' common one without it.
         target: the zip.
 
     Raises:
-        InvalidValueError: a file that is not there.
+        InvalidValueError: nothing to pack, a file that is not there, or one outside ``base``.
     """
     import zipfile
 
-    paths = [Path(file).absolute() for file in files]
-    for path in paths:
-        if not path.exists():
-            raise InvalidValueError(f"no file {path}: nothing to store", path=str(path))
-    plain = [path for path in paths if path.is_file()]
-    root = base.absolute() if base is not None else Path(os.path.commonpath([str(path.parent) for path in plain]))
+    plain = files_below(files)
+    if not plain:
+        shown = ", ".join(str(file) for file in files) or base or "an empty list"
+        raise InvalidValueError(
+            f"no files to pack in {shown}: give files, or a folder that has some", path=str(base or "")
+        )
+    root = _common_folder(plain) if base is None else Path(os.path.abspath(base))
+    for path in plain:
+        if not path.is_relative_to(root):
+            raise InvalidValueError(
+                f"the file {path} is not below {root}, the folder of the package: leave it out, or pack a folder above both",
+                path=str(path),
+            )
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED, allowZip64=True, strict_timestamps=False) as archive:
         for path in plain:
             archive.write(path, path.relative_to(root).as_posix())
+
+
+def files_below(files: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """Return absolute paths of files and, of folders, of all files below them, each once.
+
+    Raises:
+        InvalidValueError: one that is not there.
+    """
+    found: dict[Path, None] = {}
+    for path in (Path(os.path.abspath(Path(file).expanduser())) for file in files):
+        if not path.exists():
+            raise InvalidValueError(f"no file {path}: nothing to store; check the path", path=str(path))
+        inner = sorted(path.rglob("*")) if path.is_dir() else [path]
+        found.update(dict.fromkeys(one for one in inner if one.is_file()))
+    return list(found)
+
+
+def _common_folder(files: Sequence[Path]) -> Path:
+    try:
+        return Path(os.path.commonpath([str(path.parent) for path in files]))
+    except ValueError as error:  # two drives
+        raise InvalidValueError(
+            f"{files[0]} and {files[-1]} have no folder in common: pack files of one drive", path=str(files[-1])
+        ) from error
 
 
 def temporary_folder() -> TemporaryDirectory[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from localtrack.errors import (
     CorruptFileError,
+    InvalidValueError,
     ModelNotFoundError,
     NotEditableError,
     StorageError,
@@ -101,6 +103,32 @@ def test_frameworks() -> None:
     found = {name: framework_of(name) for name in ("a.PT", "b.onnx", "c.keras", "d.cbm", "model.json", "e.bin", "")}
     assert found == {"a.PT": "PyTorch", "b.onnx": "ONNX", "c.keras": "Keras", "d.cbm": "CatBoost",
                      "model.json": "TensorFlow_js", "e.bin": "", "": ""}  # fmt: skip
+
+
+def test_a_package_of_nothing_or_of_elsewhere_is_refused(tmp_path: Path) -> None:
+    """What can't be packed is one error of ours that names it and says what would do; no zip is begun."""
+    folder, outside, target = tmp_path / "folder", tmp_path / "outside.bin", tmp_path / "package.zip"
+    (folder / "empty").mkdir(parents=True)
+    outside.write_bytes(b"x")
+    for files in ([], [folder], [folder, folder / "empty"]):
+        for base in (None, folder):
+            with pytest.raises(InvalidValueError, match=r"no files to pack in .*: give files, or a folder"):
+                weights.pack(files, base, target)
+    with pytest.raises(InvalidValueError, match=rf"{outside} is not below {folder}.*leave it out"):
+        weights.pack([outside], folder, target)
+    with pytest.raises(InvalidValueError, match=rf"no file {tmp_path}/none.*check the path"):
+        weights.pack([tmp_path / "none"], None, target)
+    assert not target.exists()
+
+
+def test_folders_in_a_package_come_whole_and_each_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder among the files brings all its files; a file that is named twice, or in two spellings, is in it once."""
+    (tmp_path / "folder" / "sub").mkdir(parents=True)
+    (tmp_path / "folder" / "sub" / "b.bin").write_bytes(b"b")
+    (tmp_path / "a.bin").write_bytes(b"a")
+    monkeypatch.chdir(tmp_path)
+    weights.pack(["folder", "a.bin", tmp_path / "folder" / ".." / "a.bin"], None, tmp_path / "package.zip")
+    assert zipfile.ZipFile(tmp_path / "package.zip").namelist() == ["folder/sub/b.bin", "a.bin"]
 
 
 def test_removal_is_refused_with_the_reason(ctx: StoreContext, run: str) -> None:

@@ -379,7 +379,7 @@ class OutputModel(BaseModel):
         With no destination the zip goes to the store: it is no file of the user's that could be registered.
 
         Args:
-            weights_filenames: the files.
+            weights_filenames: the files; of a folder among them all files below it.
             weights_path: or a folder, with all files below it.
             upload_uri: as in :meth:`update_weights`.
             target_filename: name of the zip.
@@ -403,12 +403,10 @@ class OutputModel(BaseModel):
         base = Path(weights_path).expanduser() if weights_path else None
         if base is not None and not base.is_dir():
             raise InvalidValueError(f"no folder {base}: nothing to store", path=str(base))
-        files = sorted(base.rglob("*")) if base is not None else [Path(name) for name in weights_filenames or ()]
-        if not any(path.is_file() for path in files):
-            raise InvalidValueError(f"no files to pack in {base or weights_filenames}")
+        files = weights.files_below([base] if base is not None else list(weights_filenames or ()))
         name = target_filename or "model_package.zip"
         name = name if name.lower().endswith(".zip") else f"{name}.zip"
-        given = str(base or files[0])
+        given = str(base or (weights_filenames or [""])[0])
         with weights.temporary_folder() as place:
             packed = Path(place) / "package.zip"
             handed_over = self._handed_over(files, base) if auto_delete_file else NOTHING
