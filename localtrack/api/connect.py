@@ -9,13 +9,13 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping, MutableSequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localtrack.errors import InvalidValueError, TaskNotFoundError
-from localtrack.records.parameters import DEFAULT_SECTION, Entry, cast_like, entry, leaves, value_of
+from localtrack.records.parameters import DEFAULT_SECTION, MISFITS, Entry, cast_like, entry, leaves, value_of
 from localtrack.services import parameters
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def connect_object(task: ParametersSection, value: Any, name: str | None, ignore
         return _connect_mapping(task, value, section, ignore_overrides)
     if isinstance(value, type):
         return _connect_attributes(task, value, _class_values(value), section, ignore_overrides)
-    if hasattr(value, "__dict__") or is_dataclass(value):
+    if hasattr(value, "__dict__") or _declared(value) is not None:
         return _connect_attributes(task, value, _instance_values(value), section, ignore_overrides)
     raise InvalidValueError(
         f"connect takes a dict, an ArgumentParser, an object or a class, not a {type(value).__qualname__}"
@@ -89,19 +89,39 @@ class ConnectedDict(dict[Any, Any]):
         return dict, (dict(self),)
 
 
-def _connect_mapping(task: ParametersSection, value: Mapping[Any, Any], section: str, ignore: bool) -> ConnectedDict:
+def _connect_mapping(task: ParametersSection, value: Mapping[Any, Any], section: str, ignore: bool) -> Any:
     stored = _stored(task, section, ignore)
     values = _overridden(value, stored, section) if stored is not None else value
     _record(task, section, dict(leaves(values)), ignore)
-    if isinstance(value, dict) and stored is not None:
-        value.clear()
-        value.update(values)
+    if isinstance(value, MutableMapping):
+        if stored is not None:
+            _fill(value, values, section)
+        if not isinstance(value, dict):
+            return value  # a configuration of a library: its attributes and methods must stay
 
     def write_back(changed: dict[str, Any]) -> None:
         if task._owned or task._session is None:
             _record(task, section, changed, ignore)
 
     return ConnectedDict(values, write_back)
+
+
+def _fill(target: MutableMapping[Any, Any], values: Mapping[Any, Any], section: str) -> None:
+    """Make values those of the mapping that the script holds, and of the ones inside it: other names refer to them."""
+    try:
+        for key in [key for key in target if key not in values]:
+            del target[key]
+    except Exception as error:  # a configuration of a library may be closed to changes
+        _say(f"{section}: {type(target).__qualname__} does not give up {key!r}: {error}")
+    for key, item in values.items():
+        present = target.get(key)
+        if isinstance(item, Mapping) and isinstance(present, MutableMapping):
+            _fill(present, item, section)
+        elif present is not item or key not in target:
+            try:
+                target[key] = item
+            except Exception as error:
+                _say(f"{section}/{key}: {type(target).__qualname__} does not take {item!r}: {error}")
 
 
 def _connect_attributes(
@@ -119,26 +139,39 @@ def _connect_attributes(
 
 def _expanded(value: Any) -> Any:
     """Return a dataclass inside an object as the dict of its fields; anything else as it is."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _expanded(getattr(value, f.name)) for f in fields(value)}
-    return value
+    names = _declared(value)
+    return value if names is None else {name: _expanded(getattr(value, name)) for name in names}
+
+
+def _declared(value: Any) -> list[str] | None:
+    """Return the fields of a dataclass's, an attrs or a pydantic class's instance; None for anything else."""
+    if isinstance(value, type):
+        return None
+    if is_dataclass(value):
+        return [field.name for field in fields(value) if hasattr(value, field.name)]
+    attributes = getattr(type(value), "__attrs_attrs__", None)
+    if attributes is not None:
+        return [attribute.name for attribute in attributes]
+    declared = getattr(type(value), "__pydantic_fields__", None)
+    return list(declared) if isinstance(declared, Mapping) else None
 
 
 def _assign(target: Any, name: str, value: Any) -> None:
     """Set an attribute, into a dataclass that stands there, and of one that is frozen too."""
     present = getattr(target, name, None)
-    if isinstance(value, dict) and is_dataclass(present) and not isinstance(present, type):
+    if isinstance(value, dict) and _declared(present) is not None:
         for inner, item in value.items():
             _assign(present, inner, item)
-    elif isinstance(target, type):
-        setattr(target, name, value)
-    elif is_dataclass(target):
-        object.__setattr__(target, name, value)
-    else:
-        try:
+        return
+    if present is value:
+        return
+    try:
+        if is_dataclass(target) and not isinstance(target, type):
+            object.__setattr__(target, name, value)
+        else:
             setattr(target, name, value)
-        except AttributeError:
-            _say(f"{type(target).__qualname__}.{name} can't be set: the code's value is kept")
+    except (AttributeError, TypeError, ValueError) as error:
+        _say(f"{type(target).__qualname__}.{name} can't be set to {value!r}, the code's value is kept: {error}")
 
 
 def _connect_parser(task: ParametersSection, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -178,12 +211,10 @@ def _overridden(values: Mapping[Any, Any], stored: Mapping[str, Any], section: s
         elif path in stored:
             try:
                 result[key] = cast_like(stored[path], value)
-            except (ValueError, TypeError, KeyError):
+            except MISFITS:
                 _say(f"parameter {section}/{path}: {stored[path]!r} does not fit {value!r}; the code's value is kept")
                 result[key] = value
-            if (result[key] != value and not isinstance(value, float)) or (
-                isinstance(value, float) and result[key] != value and value == value
-            ):
+            if _differs(result[key], value):
                 _say(f"parameter {section}/{path} is {result[key]!r} instead of {value!r}")
         else:
             result[key] = value
@@ -206,8 +237,9 @@ def _class_values(kind: type) -> dict[str, Any]:
 
 
 def _instance_values(value: Any) -> dict[str, Any]:
-    if is_dataclass(value):
-        own = {f.name: getattr(value, f.name) for f in fields(value)}
+    names = _declared(value)
+    if names is not None:
+        own = {name: getattr(value, name) for name in names}
         return _plain({**own, **getattr(value, "__dict__", {})}.items())
     return {**_class_values(type(value)), **_plain(vars(value).items())}
 
@@ -223,6 +255,16 @@ def _plain(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     }
 
 
+def _differs(new: Any, old: Any) -> bool:
+    """Tell whether two values differ; NaN is NaN, and arrays are compared as a whole."""
+    if new is old:
+        return False
+    try:
+        return bool(new != old) and (new == new or old == old)
+    except Exception:  # arrays and tensors have no one truth value
+        return repr(new) != repr(old)
+
+
 def connect_configuration(
     task: ParametersSection, configuration: Any, name: str, description: str, ignore: bool
 ) -> Any:
@@ -230,13 +272,16 @@ def connect_configuration(
     session = task._session
     remote = session is not None and session.options.remote and not ignore
     text = task.get_configuration_object(name) if remote else None
-    if isinstance(configuration, (Mapping, list)):
+    if isinstance(configuration, (Mapping, MutableSequence)):
         if text is not None:
             return _configured(configuration, text, name)
         if remote:
             _say(f"the task has no configuration object {name!r}: the code's own is used and stored")
-        task.set_configuration_object(name, config_dict=configuration, description=description)
-        return _watched(task, configuration, name, description) if isinstance(configuration, Mapping) else configuration
+        text = parameters.dump_configuration(configuration)
+        task.set_configuration_object(name, config_text=text, description=description, config_type="dictionary")
+        if isinstance(configuration, dict) or not isinstance(configuration, (MutableMapping, MutableSequence)):
+            return _watched(task, configuration, name, description)
+        return configuration
     if not isinstance(configuration, (str, os.PathLike)):
         raise InvalidValueError(
             f"connect_configuration takes a dict, a list or a path, not a {type(configuration).__qualname__}"
@@ -265,20 +310,33 @@ def _say(text: str) -> None:
 def _configured(configuration: Any, text: str, name: str) -> Any:
     """Return the stored configuration, in the very object that the script gave, where it can be changed."""
     stored = parameters.parse_configuration(text)
-    kind = Mapping if isinstance(configuration, Mapping) else list
-    if not isinstance(stored, kind):
-        _say(
-            f"configuration object {name!r} does not read as a {'dict' if kind is Mapping else 'list'}: the code's is kept"
-        )
+    is_mapping = isinstance(configuration, Mapping)
+    if not isinstance(stored, dict if is_mapping else list):
+        wanted = "dict" if is_mapping else "list"
+        _say(f"configuration object {name!r} does not read as a {wanted}: the code's is kept")
         return configuration
-    if isinstance(configuration, dict):
-        configuration.clear()
-        configuration.update(stored)
-        return configuration
-    if isinstance(configuration, list):
-        configuration[:] = stored
-        return configuration
-    return stored
+    whole = _with_objects(stored, configuration)
+    if isinstance(configuration, MutableMapping):
+        _fill(configuration, whole, name)
+    elif isinstance(configuration, MutableSequence) and whole is not configuration:
+        configuration[:] = whole
+    else:
+        return whole
+    return configuration
+
+
+def _with_objects(stored: Any, given: Any) -> Any:
+    """Return what was stored with the code's objects in place of the texts that stand for them."""
+    if isinstance(stored, dict) and isinstance(given, Mapping):
+        return {key: _with_objects(item, given[key]) if key in given else item for key, item in stored.items()}
+    if isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
+        return [_with_objects(*pair) for pair in zip(stored, given, strict=True)]
+    if isinstance(given, (str, int, float, type(None), Mapping, list, tuple)):
+        return stored
+    try:
+        return cast_like(stored, given)
+    except MISFITS:
+        return stored
 
 
 def _watched(task: ParametersSection, configuration: Mapping[str, Any], name: str, description: str) -> ConnectedDict:

@@ -13,6 +13,7 @@ import re
 import threading
 import time
 import unicodedata
+from collections.abc import Iterable
 from typing import NewType
 
 TaskId = NewType("TaskId", str)
@@ -45,6 +46,15 @@ def new_task_id() -> TaskId:
 def is_task_id(text: str) -> bool:
     """Tell whether ``text`` has the shape of a whole task id."""
     return _ID.fullmatch(text) is not None
+
+
+def tags_of(given: str | Iterable[object] | None) -> tuple[str, ...]:
+    """Return tags, each once: a text is split at blanks, an item of a list may hold some.
+
+    Source: ClearML's Task.add_tags.
+    """
+    items = given.split() if isinstance(given, str) else given or ()
+    return tuple(dict.fromkeys(str(tag) for tag in items))
 
 
 def new_sortable_id() -> str:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator, Mapping
+import re
+import sys
+from collections.abc import Iterator, Mapping, MutableSequence
+from datetime import date, time
 from enum import Enum
 from numbers import Number
 from pathlib import PurePath
@@ -19,6 +22,9 @@ from localtrack.records.values import UnstorableValueError, decode, encode, type
 DEFAULT_SECTION = "General"
 ENVIRONMENT_SECTION = "Environment"
 Entry = dict[str, Any]
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+MISFITS = (ValueError, TypeError, KeyError, ArithmeticError)
+"""What making one type of another raises where the value does not fit."""
 
 
 def full_name(name: str) -> str:
@@ -102,7 +108,7 @@ def cast_like(stored: Any, default: Any) -> Any:
         default: the value in the code.
 
     Raises:
-        ValueError: the override can't be that type.
+        ValueError, TypeError, KeyError, ArithmeticError: the override can't be that type; see :data:`MISFITS`.
     """
     if stored is None or default is None or type(stored) is type(default):
         return stored
@@ -122,12 +128,35 @@ def cast_like(stored: Any, default: Any) -> Any:
         value = parse_text(stored) if isinstance(stored, str) else stored
         if isinstance(default, dict):
             return dict(value)
-        return type(default)(value) if isinstance(value, (list, tuple)) else type(default)([value])
+        items = value if isinstance(value, (list, tuple)) else [value]
+        make = getattr(default, "_make", type(default))  # a named tuple takes its items one by one
+        return make(items)
     if isinstance(default, (Number, PurePath)):
         return type(default)(stored)  # type: ignore[call-arg]
+    if isinstance(default, (date, time)) and isinstance(stored, str):
+        return type(default).fromisoformat(stored)
+    if callable(getattr(default, "tolist", None)):
+        return _to_array(stored, default)
     if isinstance(stored, str):
         return _keep_object(stored, default)
+    if isinstance(default, MutableSequence):
+        return default if list(default) == stored else type(default)(stored)  # type: ignore[call-arg]
     return stored
+
+
+def _to_array(stored: Any, default: Any) -> Any:
+    """Return a stored list as an array like the code's own, of its kind and element type; that one where nothing changed.
+
+    Raises:
+        ValueError: it is no numpy array, and the value was changed; or the items are none of its element type.
+    """
+    value = parse_text(stored) if isinstance(stored, str) else stored
+    if str(default) == stored or default.tolist() == value:
+        return default
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(default, numpy.ndarray):
+        raise ValueError(f"no {type(default).__name__} can be made of {stored!r}")
+    return numpy.asarray(value, dtype=default.dtype)
 
 
 def _keep_object(text: str, default: Any) -> Any:
@@ -136,9 +165,14 @@ def _keep_object(text: str, default: Any) -> Any:
     Raises:
         ValueError: the text was changed.
     """
-    if str(default) != text:
+    if not is_text_of(text, default):
         raise ValueError(f"no {type(default).__name__} can be made of {text!r}")
     return default
+
+
+def is_text_of(text: str, value: Any) -> bool:
+    """Tell whether a text is what an object prints, its address aside, which is another in each process."""
+    return _ADDRESS.sub("", text) == _ADDRESS.sub("", str(value))
 
 
 def _to_number(value: float | str) -> int | float:
@@ -194,7 +228,7 @@ def parse_override(text: str, current: Entry | None, name: str) -> Any:
         return None
     try:
         return cast_like(parse_text(text) if not isinstance(value, bool) else text, value)
-    except (ValueError, TypeError, KeyError):
+    except MISFITS:
         raise InvalidValueError(
             f"parameter {name!r} is a {type_name(value)} ({value!r}): {text!r} can't become one", parameter=name
         ) from None

@@ -12,8 +12,9 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, MutableSequence
 from enum import Enum
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
@@ -24,12 +25,17 @@ class UnstorableValueError(TypeError):
     """The value has no place in JSON; the message names its type."""
 
 
-def encode(value: Any) -> Any:
+def encode(value: Any, *, other_as_text: bool = False) -> Any:
     """Return ``value`` in strict JSON types.
+
+    Args:
+        value: the value.
+        other_as_text: keep an object of another kind as its text.
 
     Raises:
         UnstorableValueError: for an object of another kind.
     """
+    inner = partial(encode, other_as_text=other_as_text)
     if value is None or (isinstance(value, (bool, str)) and not isinstance(value, Enum)):
         return value
     if isinstance(value, Enum):
@@ -40,20 +46,27 @@ def encode(value: Any) -> Any:
         number = float(value)
         return number if math.isfinite(number) else {"$float": _float_name(number)}
     if isinstance(value, Mapping):
-        return _encode_mapping(value)
+        return _encode_mapping(value, inner)
     if isinstance(value, list):
-        return [encode(item) for item in value]
+        return [inner(item) for item in value]
     if isinstance(value, tuple):
-        return {"$tuple": [encode(item) for item in value]}
+        return {"$tuple": [inner(item) for item in value]}
     if isinstance(value, (set, frozenset)):
-        return {"$set": [encode(item) for item in sorted(value, key=repr)]}
+        return {"$set": [inner(item) for item in sorted(value, key=repr)]}
     if isinstance(value, (bytes, bytearray)):
         return {"$bytes": base64.b64encode(bytes(value)).decode()}
     if isinstance(value, (dt.datetime, dt.date)):
         return {"$date": value.isoformat()}
     if isinstance(value, PurePath):
         return str(value)
-    return _encode_foreign(value)
+    if isinstance(value, MutableSequence):  # a deque, a list of a configuration library
+        return [inner(item) for item in value]
+    try:
+        return _encode_foreign(value)
+    except UnstorableValueError:
+        if not other_as_text:
+            raise
+        return str(value)
 
 
 def decode(value: Any) -> Any:
@@ -96,20 +109,22 @@ def _float_name(number: float) -> str:
     return "nan" if math.isnan(number) else "inf" if number > 0 else "-inf"
 
 
-def _encode_mapping(value: Mapping[Any, Any]) -> Any:
+def _encode_mapping(value: Mapping[Any, Any], inner: Callable[[Any], Any]) -> Any:
     plain = all(type(key) is str for key in value) and not (len(value) == 1 and next(iter(value)) in _TAGS)
     if plain:
-        return {key: encode(item) for key, item in value.items()}
-    return {"$map": [[encode(key), encode(item)] for key, item in value.items()]}
+        return {key: inner(item) for key, item in value.items()}
+    return {"$map": [[inner(key), inner(item)] for key, item in value.items()]}
 
 
 def _encode_foreign(value: Any) -> Any:
     """Numbers of other libraries (numpy scalars) by their own protocols, without importing those libraries."""
     item = getattr(value, "item", None)
     if callable(item) and getattr(value, "shape", None) == ():
-        return encode(item())
+        found = item()
+        return encode(found if type(found) is not type(value) else float(value))  # a long double gives itself
     tolist = getattr(value, "tolist", None)
-    if callable(tolist) and getattr(value, "size", 10**9) <= 1000:
+    size = getattr(value, "size", None)  # a method with torch
+    if callable(tolist) and isinstance(size, int) and size <= 1000:
         return encode(tolist())
     raise UnstorableValueError(f"a {type(value).__module__}.{type(value).__qualname__} can't be stored as JSON")
 

@@ -6,7 +6,7 @@ Source: ClearML's get_parameters, set_parameters, update_parameters, connect_con
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableSequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from localtrack.errors import InvalidValueError
 from localtrack.records.ids import slug
 from localtrack.records.parameters import (
+    MISFITS,
     Entry,
     cast_like,
     entry,
@@ -92,20 +93,21 @@ def _typed(new: Entry, old: Entry | None) -> Entry:
         return kept
     try:
         cast = cast_like(parse_text(value) if not isinstance(present, bool) else value, present)
-    except (ValueError, TypeError, KeyError):
+    except MISFITS:
         return kept
     return {**kept, **entry(cast)}
 
 
-def entries_of(*mappings: Mapping[str, Any], **values: Any) -> dict[str, Entry]:
-    """Return stored entries for ClearML's argument forms: dicts, nested or flat, and keywords; later ones win."""
+def entries_of(*mappings: Mapping[str, Any] | Iterable[tuple[str, Any]], **values: Any) -> dict[str, Entry]:
+    """Return stored entries for ClearML's argument forms: dicts, nested or flat, pairs and keywords; later ones win."""
     result: dict[str, Entry] = {}
     for mapping in (*mappings, values):
-        for key, value in mapping.items():
+        for name, value in dict(mapping).items():
+            key = str(name)
             if isinstance(value, Mapping) and value:
                 result.update(flatten({key: value}, "General") if "/" not in key else _under(key, value))
             else:
-                result[full_name(str(key))] = entry(value)
+                result[full_name(key)] = entry(value)
     return result
 
 
@@ -197,11 +199,16 @@ def configuration_text(folder: Path, record: TaskRecord, name: str) -> str | Non
 
 
 def dump_configuration(value: Any) -> str:
-    """Return a dict or list as the text of a configuration object: JSON with every type kept."""
-    try:
-        return json.dumps(encode(value), indent=2, ensure_ascii=False)
-    except TypeError as error:
-        raise InvalidValueError(f"the configuration can't be stored: {error}") from None
+    """Return a dict or list as the text of a configuration object: JSON with every type kept.
+
+    An object that JSON has no place for is kept as its text, as with ClearML.
+
+    Raises:
+        InvalidValueError: it is neither a dict nor a list.
+    """
+    if not isinstance(value, (Mapping, MutableSequence)):
+        raise InvalidValueError(f"the configuration can't be stored: a {type(value).__qualname__} is no dict or list")
+    return json.dumps(encode(value, other_as_text=True), indent=2, ensure_ascii=False)
 
 
 def parse_configuration(text: str) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError, TaskNotFoundError
-from localtrack.records.ids import is_task_id, normal_project
+from localtrack.records.ids import is_task_id, normal_project, tags_of
 from localtrack.records.status import TaskTypes as _TaskTypes
 from localtrack.runtime import current, monitor, seeds, simulation, starter
 from localtrack.services import search, tasks
@@ -35,7 +35,7 @@ class EntrySection(Section):
         project_name: str | None = None,
         task_name: str | None = None,
         task_type: str | _TaskTypes | None = _TaskTypes.training,
-        tags: Sequence[str] | None = None,
+        tags: Sequence[str] | str | None = None,
         reuse_last_task_id: bool | str = True,
         continue_last_task: bool | str | int = False,
         output_uri: str | bool | None = None,
@@ -51,7 +51,7 @@ class EntrySection(Section):
             project_name: path of the project, sub-projects divided by ``/``; the repository's name without one.
             task_name: any text; the script's name without one.
             task_type: a member of ``TaskTypes`` or its name.
-            tags: added to the task.
+            tags: added to the task; one text is split at blanks.
             reuse_last_task_id: take up the last task of that name, if it is young and has no artifacts or models;
                 what it held goes to the trash. An id takes up that task. False always makes a new one.
             continue_last_task: go on with the last task, or that id, and keep what it has; iterations go on from
@@ -81,7 +81,7 @@ class EntrySection(Section):
             project=project_name,
             name=task_name,
             task_type=task_type,
-            tags=tuple(tags or ()),
+            tags=tags_of(tags),
             reuse=reuse_last_task_id,
             resume=continue_last_task,
             output_uri=output_uri,

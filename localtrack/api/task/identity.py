@@ -14,7 +14,7 @@ from typing import Any
 
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError
-from localtrack.records.ids import normal_project
+from localtrack.records.ids import normal_project, tags_of
 from localtrack.records.status import TaskTypes, parse_type
 from localtrack.runtime import current
 from localtrack.services import lifecycle, search, tasks
@@ -174,14 +174,14 @@ class IdentitySection(Section):
         """Return the task's tags."""
         return list(self._read().tags)
 
-    def set_tags(self, tags: Sequence[str]) -> None:
-        """Replace the task's tags."""
-        wanted = tuple(dict.fromkeys(str(tag) for tag in tags))
+    def set_tags(self, tags: Sequence[str] | str) -> None:
+        """Replace the task's tags; a text is split at blanks, an item of a list may hold some."""
+        wanted = tags_of(tags)
         self._edit(lambda record: replace(record, tags=wanted), "tags")
 
     def add_tags(self, tags: Sequence[str] | str) -> None:
         """Add tags; a text is split at blanks, an item of a list may hold some."""
-        new = tags.split() if isinstance(tags, str) else [str(tag) for tag in tags]
+        new = tags_of(tags)
         self._edit(lambda record: replace(record, tags=tuple(dict.fromkeys((*record.tags, *new)))), "tags")
 
     @property
@@ -190,12 +190,12 @@ class IdentitySection(Section):
         return self.get_tags()
 
     @tags.setter
-    def tags(self, value: Sequence[str]) -> None:
+    def tags(self, value: Sequence[str] | str) -> None:
         self.set_tags(value)
 
     def remove_tags(self, tags: Sequence[str] | str) -> None:
         """Take tags away; a text is split at blanks, an item of a list may hold some."""
-        gone = set(tags.split() if isinstance(tags, str) else map(str, tags))
+        gone = tags_of(tags)
         self._edit(lambda record: replace(record, tags=tuple(t for t in record.tags if t not in gone)), "tags")
 
     def get_system_tags(self) -> list[str]:
@@ -204,7 +204,7 @@ class IdentitySection(Section):
 
     def set_system_tags(self, tags: Sequence[str]) -> None:
         """Replace the system tags."""
-        self._edit(lambda record: replace(record, system_tags=tuple(tags)), "system tags")
+        self._edit(lambda record: replace(record, system_tags=tags_of(tags)), "system tags")
 
     def set_archived(self, archive: bool) -> None:
         """Put the task into the archive, or take it out."""

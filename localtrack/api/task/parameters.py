@@ -35,7 +35,7 @@ class ParametersSection(Section):
             ignore_remote_overrides: keep the code's values under an agent as well.
 
         Returns:
-            The object to use from now on: for a dict one whose later changes are recorded too.
+            The object to use from now on: for a dict one whose later changes are recorded too, else the one given.
 
         Raises:
             InvalidValueError: an object without values to record.
@@ -50,6 +50,8 @@ class ParametersSection(Section):
         ignore_remote_overrides: bool = False,
     ) -> Any:
         """Record a dict, a list or a file as a configuration object, or under an agent return the stored one.
+
+        Objects inside that JSON has no place for are stored as their text; under an agent they are the code's own.
 
         Returns:
             A dict or list like the one given; for a file a path of the same kind, to the text to use.
