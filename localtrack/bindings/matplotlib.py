@@ -15,6 +15,7 @@ import weakref
 from typing import Any
 
 from localtrack.bindings import BindingContext, Undo, argument
+from localtrack.bindings.figure_names import names_of
 from localtrack.runtime import binding_options
 from localtrack.runtime.reporting import SessionReports
 from localtrack.services.matplotlib_figures import BY_HAND, interactive_of, picture_of
@@ -22,7 +23,6 @@ from localtrack.services.matplotlib_figures import BY_HAND, interactive_of, pict
 FRAMEWORK = "matplotlib"
 MODULES = ("matplotlib.figure", "matplotlib.pyplot", "matplotlib.pylab", "matplotlib_inline.backend_inline")
 WITHOUT_WINDOWS = frozenset({"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"})
-UNTITLED_LIMIT = 100
 
 
 class _Seen:
@@ -35,26 +35,6 @@ class _Seen:
 
 
 _seen: weakref.WeakKeyDictionary[Any, _Seen] = weakref.WeakKeyDictionary()
-_names: weakref.WeakKeyDictionary[Any, _Names] = weakref.WeakKeyDictionary()
-
-
-class _Names:
-    """The titles of one run's figures."""
-
-    def __init__(self) -> None:
-        self._untitled = {True: 0, False: 0}
-        self._repeats: dict[str, tuple[int, int]] = {}
-
-    def next(self, text: str, iteration: int, *, as_sample: bool) -> str:
-        """Return the title for a figure that says ``text``: numbered when it says nothing, or the same again."""
-        if not text:
-            number = self._untitled[as_sample]
-            self._untitled[as_sample] = number + 1
-            return f"untitled {number % UNTITLED_LIMIT:02d}"
-        last, count = self._repeats.get(text, (iteration, -1))
-        count = count + 1 if last == iteration else 0
-        self._repeats[text] = (iteration, count)
-        return f"{text}/{count}" if count else text
 
 
 def install(ctx: BindingContext) -> Undo:
@@ -154,7 +134,5 @@ def _report(ctx: BindingContext, figure: Any) -> None:
 def _title(reports: SessionReports, figure: Any, iteration: int, *, as_sample: bool) -> str:
     texts = [text.get_text() for text in figure.texts]
     text = texts[0] if texts else figure.gca().get_title() if figure.axes else ""
-    names = _names.get(reports.session)
-    if names is None:
-        names = _names[reports.session] = _Names()
-    return names.next(text, iteration, as_sample=as_sample)
+    names = names_of(reports.session)
+    return names.next(text, iteration) if text else names.untitled(as_sample=as_sample)

@@ -93,6 +93,10 @@ BUILT_IN: tuple[BindingSpec, ...] = (
         "matplotlib", "matplotlib",
         "matplotlib.figure", "matplotlib.pyplot", "matplotlib.pylab", "matplotlib_inline.backend_inline",
     ),
+    _built_in(
+        "plotly", "plotly",
+        "plotly.io._renderers", "plotly.io._html", "plotly.io._kaleido", "plotly.io._base_renderers", "plotly.io.kaleido",
+    ),
     _built_in("catboost", "catboost", "catboost.core"),
     _built_in("joblib", "joblib scikit", "joblib.numpy_pickle", "joblib"),
     _built_in("keras", "tensorflow", "keras.src.saving.saving_api", "keras.saving", "keras.models"),

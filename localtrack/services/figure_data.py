@@ -41,6 +41,8 @@ def plain(value: Any) -> Any:
 
 
 def _foreign(value: Any) -> Any:
+    if hasattr(value, "to_plotly_json"):  # a trace or a layout within a dict
+        return plain(value.to_plotly_json())
     if hasattr(value, "to_numpy"):
         value = value.to_numpy()
     elif not hasattr(value, "tolist") and hasattr(value, "numpy"):

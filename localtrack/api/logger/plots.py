@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from localtrack.api.logger.handle import LoggerSection
-from localtrack.services import figures
+from localtrack.services import figures, plotly_figures
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +28,8 @@ class PlotsSection(LoggerSection):
     ) -> None:
         """Report a plotly figure: the object, its dict, or its JSON. Colours, labels and layout stay untouched.
 
+        An object that is reported here is not captured again when it is shown or written, until it changes.
+
         Args:
             title: the plot.
             series: the variant of it.
@@ -37,7 +39,9 @@ class PlotsSection(LoggerSection):
         Raises:
             UsageError: it is none of these.
         """
-        self._plot(title, series, figures.from_plotly(figure), iteration)
+        found = figures.from_plotly(figure)
+        plotly_figures.note_by_hand(figure, found)
+        self._plot(title, series, found, iteration)
 
     def report_scatter2d(
         self,
