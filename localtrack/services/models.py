@@ -28,6 +28,7 @@ from localtrack.services.context import StoreContext, current_user
 from localtrack.store import models as store_models
 from localtrack.store.documents import now
 from localtrack.store.layout import TaskLayout
+from localtrack.store.model_addresses import ModelAddresses
 
 if TYPE_CHECKING:
     from localtrack.index.models import ModelRow
@@ -92,11 +93,15 @@ def create(ctx: StoreContext, parent: Path, record: ModelRecord) -> tuple[Path, 
     except StoreError:
         raise
     except OSError as error:
-        raise StoreError(
-            f"filing the model {record.name!r} in {parent} failed: {error.strerror or error}; "
-            "check the free space and whether the task is still there",
-            path=str(parent),
-        ) from error
+        raise _not_filed(record, parent, error) from error
+
+
+def _not_filed(record: ModelRecord, parent: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"filing the model {record.name!r} in {parent} failed: {error.strerror or error}; "
+        "check the free space and whether the task is still there",
+        path=str(parent),
+    )
 
 
 def edit(ctx: StoreContext, model_id: str, change: Change, label: str, *, folder: Path | None = None) -> ModelRecord:
@@ -256,28 +261,34 @@ def import_model(ctx: StoreContext, url: str, record: ModelRecord) -> tuple[Mode
 
     Raises:
         InvalidValueError: no address.
+        StoreError: the store can't be written.
     """
     address = storage.normal_url(url)
     known = by_url(ctx, address)
     if known is not None:
-        return read(ctx, known.id)[1], False
+        try:
+            return read(ctx, known.id)[1], False
+        except ModelNotFoundError:
+            pass  # it was removed meanwhile
     record = replace(
         record,
         id=new_task_id(),
         project=normal_project(record.project),
         framework=record.framework or framework_of(storage.base_name(address)),
         weights=referenced(address),
+        user=record.user or current_user(),
+        created=record.created or now(),
     )
-    ctx.store.disk.make_dirs(ctx.store.layout.models)
-    folder, filed = create(ctx, ctx.store.layout.models, record)
-    rivals = [
-        row.record for row in ctx.models.rows() if row.value("weights").get("url") == address and not row.archived
-    ]
-    first = min(rivals, key=lambda one: (one.created, one.id), default=filed)
-    if first.id != filed.id:  # another process imported the same address in the same moment
-        store_models.trash_model(ctx.store.disk, ctx.store.layout, folder, filed, ctx.author.user)
-        return read(ctx, first.id)[1], False
-    return filed, True
+    addresses = ModelAddresses(ctx.store.disk, ctx.store.layout, ctx.author, ctx.models.announce)
+    try:
+        placed = addresses.model_of(
+            address, record, lambda one: one.weights.get("url") == address and not one.archived
+        )[1]
+    except StoreError:
+        raise
+    except OSError as error:
+        raise _not_filed(record, ctx.store.layout.models, error) from error
+    return placed, placed.id == record.id
 
 
 def referenced(url: str) -> Json:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from localtrack.config import Settings
+from localtrack.errors import ModelNotFoundError, StoreError
 from localtrack.records.model import ModelRecord
-from localtrack.services import models, outputs, tasks, weights
+from localtrack.services import model_removal, models, outputs, tasks, weights
 from localtrack.services.context import StoreContext
 from localtrack.services.outputs import TaskAccess, Weights
 from localtrack.store.root import Store
@@ -69,8 +70,22 @@ def _save_shared(root: str, task_id: str, number: int) -> None:
 
 def _import(root: str, number: int) -> None:
     ctx = _open(root)
-    for turn in range(5):
-        models.import_model(ctx, f"s3://bucket/{turn}.pt", ModelRecord(id="", name=f"by {number}"))
+    ids = [
+        models.import_model(ctx, f"s3://bucket/{turn}.pt", ModelRecord(id="", name=f"by {number}"))[0].id
+        for turn in range(5)
+    ]
+    (Path(root).parent / f"{number}.ids").write_text(" ".join(ids))
+
+
+def _import_and_remove(root: str, number: int) -> None:
+    """Import an address, and take its model away again: every time somebody else may do the same."""
+    ctx = _open(root)
+    for _ in range(TURNS):
+        record, _ = models.import_model(ctx, "s3://bucket/net.pt", ModelRecord(id="", name=f"by {number}"))
+        try:
+            model_removal.remove(ctx, record.id)
+        except (ModelNotFoundError, StoreError):
+            continue  # somebody else did
 
 
 def _look(root: str, task_id: str, number: int) -> None:
@@ -139,9 +154,23 @@ def test_one_model_for_one_name(ctx: StoreContext, task_id: str) -> None:
 
 
 def test_one_model_for_one_address(ctx: StoreContext) -> None:
-    """Processes that import the same addresses at once end with one model for each."""
+    """Processes that import the same addresses at once all get the same model for each, and end with one for each."""
     _run_all([(_import, (str(ctx.store.root), number)) for number in range(PROCESSES)])
-    urls = sorted(row.value("weights")["url"] for row in ctx.models.rows())
-    assert urls == [f"s3://bucket/{turn}.pt" for turn in range(5)]
-    first = models.edit(ctx, ctx.models.rows()[0].id, lambda record: replace(record, comment="c"), "comment")
+    rows = ctx.models.rows()
+    assert sorted(row.value("weights")["url"] for row in rows) == [f"s3://bucket/{turn}.pt" for turn in range(5)]
+    told = {(ctx.store.root.parent / f"{number}.ids").read_text() for number in range(PROCESSES)}
+    assert len(told) == 1
+    assert sorted(told.pop().split()) == sorted(row.id for row in rows)
+    first = models.edit(ctx, rows[0].id, lambda record: replace(record, comment="c"), "comment")
     assert first.comment == "c"
+
+
+def test_imports_and_removals_of_one_address(ctx: StoreContext) -> None:
+    """Importing never fails because a rival removes the model, and a removed one does not come back by a late helper."""
+    _run_all([(_import_and_remove, (str(ctx.store.root), number)) for number in range(PROCESSES)])
+    assert ctx.models.rows() == []
+    assert list(ctx.store.layout.models.glob("*--*")) == []
+    assert list(ctx.store.layout.tmp.iterdir()) == []
+    record, is_new = models.import_model(ctx, "s3://bucket/net.pt", ModelRecord(id="", name="last"))
+    assert is_new
+    assert [row.id for row in ctx.models.rows()] == [record.id]
