@@ -11,10 +11,11 @@ from functools import partial
 from pathlib import Path
 
 from localtrack.errors import ModelNotFoundError, TaskNotFoundError, UsageError
-from localtrack.records.model import ModelRecord
+from localtrack.records.model import Json, ModelRecord
 from localtrack.records.task import TaskRecord
-from localtrack.services import models, storage, tasks
+from localtrack.services import models, storage, tasks, uploads
 from localtrack.services.context import StoreContext
+from localtrack.services.weights import give_place_back
 from localtrack.store import models as store_models
 from localtrack.store.blobs import new_upload_folder
 from localtrack.store.layout import TaskLayout
@@ -50,10 +51,15 @@ def remove(
         UsageError: it is published or in use, and ``force`` is not given.
         StorageError: it was removed, but not its weights elsewhere.
     """
+    uploads.wait_for(model_id)
     folder, record = models.read(ctx, model_id)
     _check_removable(ctx, record, force)
 
+    called = ""
+
     def change(task: TaskRecord) -> TaskRecord:
+        nonlocal called
+        called = next((str(one.get("name", "")) for one in task.output_models if one.get("id") == model_id), called)
         kept = tuple(one for one in task.output_models if one.get("id") != model_id)
         return task if len(kept) == len(task.output_models) else replace(task, output_models=kept)
 
@@ -69,12 +75,13 @@ def remove(
     if folder is not None:
         if not delete_weights:
             _keep_weights(ctx, folder, record)
-        entry = store_models.trash_model(ctx.store.disk, ctx.store.layout, folder, record, ctx.author.user)
+        entry = store_models.trash_model(ctx.store.disk, ctx.store.layout, folder, record, ctx.author.user, called)
     if delete_weights:
         for weights in (record.weights, *record.versions):
             url = str(weights.get("url", ""))
             if url and (weights.get("uploaded") or delete_registered):
                 storage.remove(url)
+                give_place_back(ctx, url, model_id)
     return entry
 
 
@@ -102,7 +109,8 @@ def _keep_weights(ctx: StoreContext, folder: Path, record: ModelRecord) -> None:
 def restore(ctx: StoreContext, reference: str) -> ModelRecord:
     """Bring a model back from the trash, by entry or by the beginning of its id: the newest that fits.
 
-    It goes back to its task where that is still there, else to the store's own models.
+    It goes back to its task where that is still there, else to the store's own models. Where the task has made another
+    model of that name meanwhile, both stay, and the task calls this one by its name and id.
 
     Raises:
         ModelNotFoundError: the trash holds none.
@@ -119,13 +127,19 @@ def restore(ctx: StoreContext, reference: str) -> ModelRecord:
         place = store_models.restore_model(ctx.store.disk, ctx.store.layout, entry, record, parent)
         ctx.models.announce(record.id, record.generation, place)
         if task_folder is not None:
-            body = models.entry_of(record.name, record, place.relative_to(task_folder).as_posix())
-            tasks.edit(ctx, record.task, partial(models.with_output, entry=body), "model restored", checked=False)
+            called = str(note.get("called") or record.name)
+            body = models.entry_of(called, record, place.relative_to(task_folder).as_posix())
+            tasks.edit(ctx, record.task, partial(_with_restored, entry=body), "model restored", checked=False)
         return record
     raise ModelNotFoundError(
         f"no model in the trash answers to {reference!r}; `localtrack model restore` lists what is there",
         model_id=reference,
     )
+
+
+def _with_restored(task: TaskRecord, entry: Json) -> TaskRecord:
+    taken = any(one.get("name") == entry["name"] and one.get("id") != entry["id"] for one in task.output_models)
+    return models.with_output(task, {**entry, "name": f"{entry['name']} ({entry['id'][:8]})"} if taken else entry)
 
 
 def _folder_or_none(ctx: StoreContext, task_id: str) -> Path | None:

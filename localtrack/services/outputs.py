@@ -176,7 +176,7 @@ def put_weights(access: TaskAccess, name: str, filed: Filed, wanted: Weights) ->
         _forget(filed.folder)
         return put_weights(access, name, file_model(access, name, replace(draft, weights={}, versions=())), wanted)
     except OSError:
-        if filed.is_new:
+        if filed.is_new and all(entry.get("id") != filed.id for entry in access.read().output_models):
             _forget(filed.folder)
         raise
 
@@ -196,14 +196,20 @@ def _put(access: TaskAccess, name: str, filed: Filed, wanted: Weights) -> str:
 
 def _upload(access: TaskAccess, name: str, filed: Filed, wanted: Weights, source: Path) -> str:
     """Copy weights to another place, in the background where that may take long."""
-    task = access.read()
-    url = weights.target_url(wanted.uri, task.project, task.name, task.id, wanted.file_name)
-    if storage.local_path(url) is not None or not wanted.background:
-        _finish(access, name, filed, wanted, weights.upload(source, url))
+    if storage.local_path(wanted.uri) is not None or not wanted.background:
+        url = _place_of(access, filed, wanted)
+        try:
+            _finish(access, name, filed, wanted, weights.upload(source, url))
+        except BaseException:
+            if filed.is_new:  # there will be no such model
+                weights.give_place_back(access.ctx, url, filed.id)
+            raise
         wanted.handed_over.remove()
         return url
-    record = models.read(access.ctx, filed.id, filed.folder)[1]
-    name_in_task(access, name, filed.folder, record, is_new=filed.is_new)
+    if filed.is_new:
+        record = models.read(access.ctx, filed.id, filed.folder)[1]
+        name_in_task(access, name, filed.folder, record, is_new=True)
+    url = _place_of(access, filed, wanted)
     # the script may write over its file, or remove it, meanwhile
     staged = weights.new_staging_folder() / safe_file_name(wanted.file_name)
     try:
@@ -214,6 +220,11 @@ def _upload(access: TaskAccess, name: str, filed: Filed, wanted: Weights, source
         shutil.rmtree(staged.parent, ignore_errors=True)
         raise
     return url
+
+
+def _place_of(access: TaskAccess, filed: Filed, wanted: Weights) -> str:
+    record = models.read(access.ctx, filed.id, filed.folder)[1]
+    return weights.place_for(access.ctx, wanted.uri, access.read(), record, wanted.file_name)
 
 
 def _upload_staged(access: TaskAccess, name: str, filed: Filed, wanted: Weights, staged: Path, url: str) -> None:

@@ -1,6 +1,6 @@
 """Local copies of remote files, and archives that were unpacked: one folder a user, no locks.
 
-``<context>/<hash of the address>/<sortable id>/<name>``: each download gets a folder of its own under a fresh name, so
+``<context>/<hash of address and version>/<sortable id>/<name>``: each download gets a folder of its own under a fresh name, so
 two processes that fetch the same file at once make two copies, both whole, of which the newest counts.
 
 Source: ClearML's cache contexts.
@@ -49,7 +49,9 @@ def file_limit(context: str | None = None) -> int:
     return _LIMITS.get(context or DEFAULT_CONTEXT, DEFAULT_FILE_LIMIT)
 
 
-def local_copy(url: str, *, context: str | None = None, name: str | None = None, force: bool = False) -> Path:
+def local_copy(
+    url: str, *, context: str | None = None, name: str | None = None, force: bool = False, version: str = ""
+) -> Path:
     """Return a local path of a file: the file itself where it is local, else a copy in the cache.
 
     Args:
@@ -57,6 +59,7 @@ def local_copy(url: str, *, context: str | None = None, name: str | None = None,
         context: which cache.
         name: the copy's file name; that of the address without one.
         force: download again although there is a copy.
+        version: what is known of the content, such as its hash: a copy of another version does not count.
 
     Raises:
         StorageError: no such file, or it can't be read.
@@ -71,7 +74,7 @@ def local_copy(url: str, *, context: str | None = None, name: str | None = None,
     def fill(folder: Path) -> None:
         storage.fetch(url, folder / file_name)
 
-    folder = _entry(f"{url}\n{name or ''}", context, force, fill)
+    folder = _entry(f"{url}\n{name or ''}" + (f"\n{version}" if version else ""), context, force, fill)
     return folder / file_name
 
 

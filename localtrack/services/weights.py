@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localtrack.errors import CorruptFileError, InvalidValueError, StorageError, TaskNotFoundError
+from localtrack.records.ids import task_folder_name
 from localtrack.records.model import PACKAGE_TAG, Json, ModelRecord, framework_of
-from localtrack.records.task import STORE_URI
+from localtrack.records.task import STORE_URI, TaskRecord
 from localtrack.services import storage, storage_cache, tasks
 from localtrack.services.context import StoreContext
 from localtrack.store.blobs import inside, new_upload_folder, put_copy, safe_file_name
 from localtrack.store.documents import now
+from localtrack.store.models import ID_DIGITS
+from localtrack.store.upload_places import release_place, reserve_place
 
 if TYPE_CHECKING:
     from tempfile import TemporaryDirectory
@@ -73,11 +76,42 @@ def store_copy(ctx: StoreContext, folder: Path, source: Path, name: str) -> Json
     return {**stored.to_json(), "at": now()}
 
 
-def target_url(uri: str, project: str, task_name: str, task_id: str, file_name: str) -> str:
-    """Return where a file goes below a destination: ``<uri>/<project>/<task name>.<task id>/models/<file>``."""
+def target_url(uri: str, project: str, task_name: str, task_id: str, file_name: str, *, folder: str = "") -> str:
+    """Return where a file goes below a destination: ``<uri>/<project>/<task name>.<task id>/models/<file>``.
+
+    Args:
+        uri: the destination.
+        project: the task's project.
+        task_name: its name.
+        task_id: its id.
+        file_name: the file's own name.
+        folder: a folder around the file, for a model that does not have that place itself.
+    """
     parts = [safe_file_name(part) for part in project.split("/") if part.strip()]
     name = safe_file_name(task_name.replace("/", "_"))
-    return storage.join_url(uri, *parts, f"{name}.{task_id}", "models", safe_file_name(file_name))
+    return storage.join_url(uri, *parts, f"{name}.{task_id}", "models", folder, safe_file_name(file_name))
+
+
+def place_for(ctx: StoreContext, uri: str, task: TaskRecord, record: ModelRecord, file_name: str) -> str:
+    """Return where a model's file goes below a destination: where no other model's does, whatever their names are.
+
+    The first has ClearML's place; another one that comes there gets a folder of its own name and id beside it.
+
+    Raises:
+        OSError: the store, which keeps whose place it is, takes no more.
+    """
+    others = {str(one.get("url", "")) for one in task.output_models if one.get("id") != record.id}
+    own_folders = (task_folder_name(record.name, record.id, digits) for digits in ID_DIGITS)
+    for folder in ("", *own_folders):
+        url = target_url(uri, task.project, task.name, task.id, file_name, folder=folder)
+        if url not in others and reserve_place(ctx.store.disk, ctx.store.layout, url, record.id):
+            return url
+    return url
+
+
+def give_place_back(ctx: StoreContext, url: str, model_id: str) -> None:
+    """Give a place free at which nothing of the model is any more."""
+    release_place(ctx.store.layout, url, model_id)
 
 
 def upload(source: Path, url: str, *, retries: int = 3) -> Json:
@@ -206,7 +240,8 @@ def local_path(ctx: StoreContext, folder: Path | None, record: ModelRecord, *, f
         url = str(record.weights.get("url", ""))
         if not url:
             raise StorageError(f"model {record.id} ({record.name}) has no weights yet", model_id=record.id)
-        return storage_cache.local_copy(url, context="models", force=force_download)
+        known = record.weights.get("sha256") or record.weights.get("at") or ""
+        return storage_cache.local_copy(url, context="models", force=force_download, version=str(known))
     if not path.is_file():
         raise StorageError(f"the weights of model {record.id} are gone: no file {path}", path=str(path))
     return path

@@ -141,8 +141,16 @@ def rescue_published(disk: Disk, store: StoreLayout, task_folder: Path) -> list[
     return moved
 
 
-def trash_model(disk: Disk, store: StoreLayout, folder: Path, record: ModelRecord, by: str) -> str:
+def trash_model(disk: Disk, store: StoreLayout, folder: Path, record: ModelRecord, by: str, called: str = "") -> str:
     """Move a model's folder to the trash, whole; return the name of the entry.
+
+    Args:
+        disk: writes there.
+        store: the store's paths.
+        folder: where the model lies.
+        record: what it is.
+        by: who removes it.
+        called: what its task called it.
 
     Raises:
         StoreError: the folder can't be moved; nothing has changed then.
@@ -151,7 +159,7 @@ def trash_model(disk: Disk, store: StoreLayout, folder: Path, record: ModelRecor
     note = {
         "schema": "localtrack/trash/1", "kind": "model", "id": record.id, "name": record.name,
         "project": record.project, "task": record.task, "reason": "model removed", "by": by, "at": now(),
-        "folder": folder.relative_to(store.root).as_posix(), "generation": record.generation,
+        "folder": folder.relative_to(store.root).as_posix(), "generation": record.generation, "called": called,
     }  # fmt: skip
     disk.make_dirs(entry)
     disk.publish(canonical(note), entry / "trash.json")
