@@ -1,5 +1,7 @@
 """absl flags: every flag as ``TF_DEFINE/<flag>``, or the stored value instead when an agent runs the task.
 
+A program that never parses them, as most that use TensorFlow, has what they are by default.
+
 Source: ClearML's binding of absl-py, measured; absl.flags.FlagValues.
 """
 
@@ -23,6 +25,7 @@ def install(ctx: BindingContext) -> Undo:
     hook = AbslHook(feed_for(ctx, SECTION), ctx)
     hook.install()
     hook.record_running()
+    ctx.at_close(hook.record_unparsed)
     return ctx.patch.undo
 
 
@@ -47,6 +50,11 @@ class AbslHook:
         """Record flags that are parsed already; under an agent set them to what is stored."""
         if self._flags.FLAGS.is_parsed():
             self._override(self._flags.FLAGS)
+            self._record(self._flags.FLAGS)
+
+    def record_unparsed(self) -> None:
+        """Record flags that were defined only, at the run's end."""
+        if not self._flags.FLAGS.is_parsed():
             self._record(self._flags.FLAGS)
 
     def _wrap_parse(self, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -174,7 +175,18 @@ def _pair(
         matching = [tree for tree in trees if tree.matches(namespace)]
         if matching:
             tree = max(matching, key=lambda tree: len(tree.destinations))
-            found.append(tree.describe(namespace, tree.guess_chosen(namespace), (), include))
+            parsed = tree.describe(namespace, tree.guess_chosen(namespace), (), include)
+            found.append(_with_added(parsed, describe_namespace(namespace, include), tree))
         elif vars(namespace):
             found.append(describe_namespace(namespace, include))
     return found
+
+
+def _with_added(parsed: ParsedArguments, whole: ParsedArguments, tree: ArgumentTree) -> ParsedArguments:
+    """Return what a parser gave together with what the script put into its namespace since."""
+    added = [key for key in whole.values if key not in tree.destinations]
+    return dataclasses.replace(
+        parsed,
+        values={**parsed.values, **{key: whole.values[key] for key in added}},
+        types={**parsed.types, **{key: whole.types[key] for key in added}},
+    )

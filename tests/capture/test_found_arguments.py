@@ -44,6 +44,16 @@ def test_a_namespace_without_its_parser_is_described() -> None:
     assert (args.lr, changed.overridden) == (0.75, ("lr",))
 
 
+def test_what_a_script_adds_to_a_namespace_is_found() -> None:
+    """What a script derives from its arguments and keeps beside them is a value, too; a function is not."""
+    parser = build_wide()
+    args = parser.parse_args(["--needed", "1"])
+    args.device, args.run = "cpu", len
+    (found,) = [parsed for parsed in find_parsed(sys._getframe()) if parsed.namespace is args]
+    assert (found.values["device"], found.types["device"], found.values["needed"]) == ("cpu", "str", 1)
+    assert "run" not in found.values
+
+
 def test_stored_values_reach_a_parse_that_is_over() -> None:
     """A namespace found later takes the stored values with their types."""
     parser = build_wide()

@@ -299,3 +299,9 @@ def test_lightning_cli(run: Run, clone: Callable[..., str]) -> None:
     assert [model["framework"] for model in first.record.output_models] == ["PyTorch"]
     changed = clone(first.record.id, {"fit.trainer.max_epochs": "2", "fit.model.learning_rate": "0.25"})
     assert run(LIGHTNING, "fit", "--model.learning_rate=0.5", task_id=changed).lines == ["GOT 2 0.25"]
+
+
+def test_absl_flags_that_nobody_parses_have_their_defaults(run: Run) -> None:
+    """A program that defines flags, itself or through a library, and parses none has them in its task."""
+    ran = run(f"{INIT}from absl import flags\nflags.DEFINE_float('lr', 0.1, 'the step')\n", package="absl")
+    assert ran.values["TF_DEFINE/lr"] == 0.1
