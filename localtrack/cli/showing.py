@@ -36,11 +36,11 @@ STATUS_COLOURS = {"completed": "32", "published": "32", "failed": "31", "in_prog
 @pass_shell
 def show(shell: Shell, reference: str, as_json: bool) -> None:
     """Show one task: status, code, parameters, last metrics, artifacts. Without TASK, the newest one."""
-    from localtrack.services import tasks
+    from localtrack.services import models, tasks
 
     task_id = shell.resolve(reference)
     folder = tasks.folder_of(shell.ctx, task_id)
-    record = tasks.read(shell.ctx, task_id, folder)
+    record = models.with_models_now(shell.ctx, tasks.read(shell.ctx, task_id, folder), folder)
     if as_json:
         print_json(task_json(record, folder))
     else:
@@ -93,7 +93,7 @@ def _print_record(record: TaskRecord, folder: Path) -> None:
         )
     if record.output_models:
         heading("Models")
-        print_pairs(((str(m.get("name", "")), _stored_file(m, "model")) for m in record.output_models), "  ")
+        print_pairs(((str(m.get("name", "")), _model(m)) for m in record.output_models), "  ")
     for error in record.errors:
         print(f"\nnot captured: {printable(error)}")
 
@@ -170,6 +170,12 @@ def _stored_file(entry: dict[str, Any], kind: str) -> str:
     size = entry.get("size_bytes")
     where = entry.get("url") or entry.get("file") or ""
     return "  ".join(part for part in (kind, size_text(size) if size is not None else "", str(where)) if part)
+
+
+def _model(entry: dict[str, Any]) -> str:
+    """Return what a task's model is: its own name as well, where the task calls it otherwise."""
+    own = str(entry.get("model_name") or "")
+    return _stored_file(entry, f"model {own!r}" if own and own != entry.get("name") else "model")
 
 
 def _print_metrics(record: TaskRecord) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from localtrack.errors import (
     AmbiguousTaskError,
     InvalidValueError,
+    LocaltrackError,
     ModelNotFoundError,
     StoreError,
 )
@@ -26,6 +27,7 @@ from localtrack.records.task import TaskRecord
 from localtrack.services import storage, tasks, uploads
 from localtrack.services.context import StoreContext, current_user
 from localtrack.store import models as store_models
+from localtrack.store.blobs import inside
 from localtrack.store.documents import now
 from localtrack.store.layout import TaskLayout
 from localtrack.store.model_addresses import ModelAddresses
@@ -33,6 +35,7 @@ from localtrack.store.model_addresses import ModelAddresses
 if TYPE_CHECKING:
     from localtrack.index.models import ModelRow
 
+_OF_WEIGHTS = frozenset({"sha256", "size_bytes", "iteration", "url", "folder", "file"})
 METADATA_TYPES = frozenset({"float", "int", "bool", "str", "basestring", "list", "tuple", "dict"})
 Change = Callable[[ModelRecord], ModelRecord]
 
@@ -378,6 +381,31 @@ def entry_of(name: str, record: ModelRecord, folder: str = "") -> Json:
         if weights.get("file"):
             entry["file"] = f"{folder}/{weights['file']}"
     return entry
+
+
+def with_models_now(ctx: StoreContext, record: TaskRecord, folder: Path) -> TaskRecord:
+    """Return a task's record whose entries of models say what these are now: a model may be renamed without its task.
+
+    What a model is called by the task stays; the entry of a model that is gone, or can't be read, stays as it is.
+    """
+    return replace(
+        record,
+        input_models=tuple(_entry_now(ctx, entry, folder) for entry in record.input_models),
+        output_models=tuple(_entry_now(ctx, entry, folder) for entry in record.output_models),
+    )
+
+
+def _entry_now(ctx: StoreContext, entry: Json, task_folder: Path) -> Json:
+    try:
+        hint = inside(task_folder, str(entry["folder"])) if entry.get("folder") else None
+        folder, model = read(ctx, str(entry.get("id", "")), hint)
+    except (LocaltrackError, OSError):
+        return entry
+    if folder is None:  # the entry is all that there is of it
+        return entry
+    relative = folder.relative_to(task_folder).as_posix() if folder.is_relative_to(task_folder) else ""
+    kept = {key: value for key, value in entry.items() if key not in _OF_WEIGHTS}
+    return {**kept, **entry_of(str(entry.get("name", "")), model, relative)}
 
 
 def with_output(record: TaskRecord, entry: Json) -> TaskRecord:

@@ -23,7 +23,7 @@ from localtrack.records.task import STORE_URI, TaskRecord
 from localtrack.services import models, storage, uploads, weights
 from localtrack.services.context import StoreContext
 from localtrack.services.handed_over import NOTHING, HandedOver
-from localtrack.store.blobs import safe_file_name
+from localtrack.store.blobs import inside, safe_file_name
 from localtrack.store.layout import TaskLayout
 
 SNAPSHOT = "snapshot "
@@ -127,8 +127,6 @@ def file_model(access: TaskAccess, name: str, draft: ModelRecord) -> Filed:
 
 
 def _folder_of(access: TaskAccess, entry: Json) -> Path | None:
-    from localtrack.store.blobs import inside
-
     return inside(access.where(), str(entry["folder"])) if entry.get("folder") else None
 
 

@@ -466,6 +466,20 @@ def test_the_tasks_design_and_labels(task: Task, tmp_path: Path) -> None:
         task.set_model_label_enumeration({"a": 1.5})  # type: ignore[dict-item]
 
 
+def test_a_renamed_model_in_the_tasks_data(start: Callable[..., Task], weights: Path) -> None:
+    """The task's data and its models say what a model is called now, also when that was changed by its id alone."""
+    task = start(output_uri=True)
+    model = OutputModel(task, name="net")
+    model.update_weights(str(weights))
+    task.connect(model_in := InputModel.import_model("s3://bucket/base.pt", name="base"), name="start")
+    Model(str(model.id)).name = "better"
+    Model(model_in.id).name = "better base"
+    assert task.data.models.output[0].model_name == "better"
+    assert task.export_task()["models"]["input"][0]["model_name"] == "better base"
+    assert task.models.output["better"] == model
+    assert list(task.output_models_id) == ["net"]
+
+
 def test_update_output_model_names(start: Callable[..., Task], weights: Path) -> None:
     """The task's name for it, and its own: as ClearML makes them of name, model_name and file."""
     task = start()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from localtrack.records.model import ModelRecord
-from localtrack.services import model_reports, models, outputs, tasks
+from localtrack.services import model_removal, model_reports, models, outputs, tasks
 from localtrack.services.outputs import TaskAccess, Weights
 
 
@@ -152,3 +152,25 @@ def test_gc_takes_what_no_task_names(cli, ctx, make, save):
     assert sorted(item["kind"] for item in items) == ["model", "trash"]
     assert not orphan.exists()
     assert names(cli("models", "--json")) == ["kept"]
+
+
+def test_a_renamed_model_has_its_name_in_its_task(cli, ctx, make, save):
+    """What shows a task's models says what they are called now: a model is renamed without its task."""
+    task = make(project="vision")
+    model_id = save("net", task=task)
+    file = tasks.read(ctx, task.id).output_models[0]["file"]
+    models.edit(ctx, model_id, lambda record: replace(record, name="better \x1b[31mname", tags=("new",)), "renamed")
+    (entry,) = cli("show", task.id, "--json").json["output_models"]
+    assert (entry["name"], entry["model_name"], entry["tags"]) == ("net", "better \x1b[31mname", ["new"])
+    assert entry["file"] == file
+    shown = cli("show", task.id).out
+    assert "better" in shown
+    assert "\x1b[31mname" not in shown
+    models.publish(ctx, model_id)
+    other = make(project="vision", name="other")
+    tasks.edit(ctx, other.id, lambda record: replace(record, input_models=({"id": model_id, "name": "base"},)), "input")
+    tasks.delete(ctx, task.id, force=True)
+    (entry,) = cli("show", other.id, "--json").json["input_models"]
+    assert (entry["name"], entry["model_name"]) == ("base", "better \x1b[31mname")
+    model_removal.remove(ctx, model_id, force=True)
+    assert cli("show", other.id, "--json").json["input_models"] == [{"id": model_id, "name": "base"}]

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError, TaskNotFoundError
-from localtrack.services import tasks, transfer
+from localtrack.records.task import TaskRecord
+from localtrack.services import models, tasks, transfer
 from localtrack.services.context import open_context
 
 if TYPE_CHECKING:
@@ -66,7 +67,11 @@ class TransferSection(Section):
     @property
     def data(self) -> TaskData:
         """All of the task as it is now, by ClearML's field names: ``task.data.script.repository``."""
-        return TaskData(transfer.described(self._read(), self._where()))
+        return TaskData(transfer.described(self._record_now(), self._where()))
+
+    def _record_now(self) -> TaskRecord:
+        """Return the task's record with what its models say themselves."""
+        return models.with_models_now(self._ctx, self._read(), self._where())
 
     def export_task(self) -> dict[str, Any]:
         """Return the task's inputs and names as a dict that JSON can hold, in ClearML's layout; no outputs.
@@ -74,7 +79,7 @@ class TransferSection(Section):
         Raises:
             CorruptFileError: a file of its code or configuration is gone or altered.
         """
-        return transfer.exported(self._read(), self._where())
+        return transfer.exported(self._record_now(), self._where())
 
     def update_task(self, task_data: dict[str, Any]) -> bool:
         """Change the task by an exported one; what that does not name stays.
