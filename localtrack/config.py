@@ -40,6 +40,8 @@ class Settings:
         trust_pickles: whether pickles of other users load without a question.
         block_pickled_artifacts: whether no pickle is loaded at all, not even one's own.
         registered_interval_s: seconds between two looks whether a registered DataFrame has changed.
+        join_ranks: whether the processes of one distributed launch share one task.
+        rank_wait_s: at most so many seconds a rank waits for rank zero to start the task.
     """
 
     lease_s: float = 60.0
@@ -58,6 +60,8 @@ class Settings:
     trust_pickles: bool = False
     block_pickled_artifacts: bool = False
     registered_interval_s: float = 30.0
+    join_ranks: bool = True
+    rank_wait_s: float = 30.0
     source: str = field(default="", compare=False)
 
     @property

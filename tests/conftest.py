@@ -22,8 +22,10 @@ from localtrack.store.root import Store
 collect_ignore = ["labs", "benchmarks", "clients", "frameworks"]  # they take minutes; .ci/run names them
 OTHER_UID = 65534
 KEPT = frozenset({"LOCALTRACK_NO_LOCKS"})
-FOREIGN_PREFIXES = ("LOCALTRACK_", "CLEARML_", "TRAINS_", "SLURM_", "GIT_", "XDG_")
-FOREIGN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
+FOREIGN_PREFIXES = (
+    "LOCALTRACK_", "CLEARML_", "TRAINS_", "SLURM_", "OMPI_", "PMI_", "PMIX_", "TORCHELASTIC_", "MASTER_", "GIT_", "XDG_",
+)  # fmt: skip
+FOREIGN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
 
 
 @pytest.fixture(scope="session", autouse=True)

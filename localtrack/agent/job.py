@@ -19,6 +19,7 @@ from localtrack.agent.console import ConsoleRelay
 from localtrack.agent.gateway import NotRunnableError, RunEnd, TaskGateway
 from localtrack.agent.supervise import Cause, Supervisor, judge
 from localtrack.agent.workspace import Workspace, build_command, prepare_workspace
+from localtrack.capture.launch import AROUND_VARIABLE, find_launch
 from localtrack.errors import CodeUnavailableError, LocaltrackError, LostClaimError, StoreError, TaskNotFoundError
 from localtrack.executors.base import Executor, Handle, LaunchPlan
 from localtrack.fs.disk import list_names, read_bytes, remove_files
@@ -196,6 +197,9 @@ class Job:
         env["LOCALTRACK_CLAIM"] = self._offer.claim.reference
         env["LOCALTRACK_AGENT"] = self._offer.claim.agent
         env["PYTHONUNBUFFERED"] = "1"
+        launch = find_launch()
+        if launch is not None:  # agents that srun or mpirun started are ranks; what they run is none
+            env[AROUND_VARIABLE] = launch.key
         return env
 
     def _identity(self) -> dict[str, Any]:

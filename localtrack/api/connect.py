@@ -222,11 +222,18 @@ def _overridden(values: Mapping[Any, Any], stored: Mapping[str, Any], section: s
 
 
 def _record(task: ParametersSection, section: str, values: Mapping[str, Any], ignore: bool) -> None:
+    if _follows(task):
+        return
     entries: dict[str, Entry] = {f"{section}/{path}": entry(value) for path, value in values.items()}
     if ignore:
         entries[f"{section}/{IGNORE_FLAG}"] = entry(True)
     if entries:
         task._edit(lambda record: parameters.merged(record, entries), f"connect {section}")
+
+
+def _follows(task: ParametersSection) -> bool:
+    """Tell whether this process is a rank other than zero: all of them connect the same, and that one records it."""
+    return task._session is not None and task._session.follows
 
 
 def _class_values(kind: type) -> dict[str, Any]:
@@ -278,7 +285,8 @@ def connect_configuration(
         if remote:
             _say(f"the task has no configuration object {name!r}: the code's own is used and stored")
         text = parameters.dump_configuration(configuration)
-        task.set_configuration_object(name, config_text=text, description=description, config_type="dictionary")
+        if not _follows(task):
+            task.set_configuration_object(name, config_text=text, description=description, config_type="dictionary")
         if isinstance(configuration, dict) or not isinstance(configuration, (MutableMapping, MutableSequence)):
             return _watched(task, configuration, name, description)
         return configuration
@@ -296,6 +304,8 @@ def connect_configuration(
         content = path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise InvalidValueError(f"configuration file {path} can't be read: {error.strerror}", path=str(path)) from None
+    if _follows(task):
+        return configuration
     task.set_configuration_object(
         name, config_text=content.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
         description=description, config_type=path.suffix or "text",
@@ -343,7 +353,7 @@ def _watched(task: ParametersSection, configuration: Mapping[str, Any], name: st
     """Return a configuration whose later changes are stored as well."""
 
     def store(changed: dict[str, Any]) -> None:
-        if task._owned:
+        if task._owned and not _follows(task):
             task.set_configuration_object(name, config_dict=watched, description=description)
 
     watched = ConnectedDict(configuration, store)

@@ -122,7 +122,7 @@ class HydraHook:
         change = parameters.with_configuration(
             session.ctx, session.folder, CONFIGURATION, text, "OmegaConf YAML", about
         )
-        session.update(change, f"configuration: {CONFIGURATION}")
+        session.record_inputs(change, f"configuration: {CONFIGURATION}")
 
     def _wrap_run(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def run(

@@ -33,7 +33,6 @@ LOAD_LIMIT = 100
 GATHER_S = 0.2
 _SEEN_LIMIT = 100_000
 _WAIT_FOR_COPY_S = 600.0
-_RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID")
 #: What trainers save beside a model.
 _NOT_MODELS = ("optimizer.", "scheduler.", "scaler.", "rng_state", "random_states_", "training_args.", "output.pkl")
 _thread = threading.local()
@@ -94,18 +93,20 @@ def path_of(source: Any) -> str | None:
     return os.path.abspath(text)
 
 
-def is_first_rank() -> bool:
-    """Tell whether this process is the one of its kind that speaks for all."""
+def speaks(session: Session) -> bool:
+    """Tell whether this process records model files: of a distributed run only rank zero does, for all."""
+    return session.role == OWNER or not (session.follows or _is_other_rank())
+
+
+def _is_other_rank() -> bool:
+    """Tell whether PyTorch says that this process, spawned by one that has the task, is a rank other than zero."""
     distributed = getattr(sys.modules.get("torch"), "distributed", None)
     try:
         if distributed is not None and distributed.is_available() and distributed.is_initialized():
-            return int(distributed.get_rank()) == 0
+            return int(distributed.get_rank()) > 0
     except Exception:  # half an initialisation
-        return True
-    for name in _RANKS:
-        if os.environ.get(name, "").isdigit():
-            return int(os.environ[name]) == 0
-    return True
+        return False
+    return False
 
 
 class ModelFiles:
@@ -332,7 +333,7 @@ def files_of(ctx: BindingContext, *, is_save: bool = True) -> ModelFiles | None:
     if known is not None and not is_save and not known[0].closed:  # in a forked child it is
         return known[1]
     session = ctx.session()
-    if session is None or not is_first_rank():
+    if session is None or not speaks(session):
         return None
     if known is None or known[0] is not session:
         known = _known = (session, ModelFiles(session, ctx.failed))

@@ -95,7 +95,7 @@ def commit(session: Session | None, entries: Mapping[str, Entry]) -> None:
     if session.closed:
         return
     try:
-        session.update(lambda record: parameters.merged(record, entries), "parameters")
+        session.record_inputs(lambda record: parameters.merged(record, entries), "parameters")
     except (LocaltrackError, OSError) as error:
         session.writer.say_once("arguments", f"the arguments were not recorded: {error}")
 

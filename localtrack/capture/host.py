@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ _SECRET_WORDS = ("TOKEN", "KEY", "SECRET", "PASS", "PWD", "CREDENTIAL", "AUTH", 
 #: Names that hold one of the words above and no secret.
 _HARMLESS_NAMES = frozenset({"PWD", "OLDPWD"})
 _STATE_FIELD = 0
+_PARENT_FIELD = 1
 _START_FIELD = 19
 
 
@@ -105,6 +107,35 @@ def is_alive(pid: int, token: str) -> bool:
         return not _has_proc() and _ask_psutil(pid) == token
     is_over = fields[_STATE_FIELD] in ("Z", "X", "x")
     return not is_over and len(fields) > _START_FIELD and fields[_START_FIELD] == token
+
+
+def process_age_s(pid: int) -> float | None:
+    """Return for how many seconds a process runs, by a clock that nobody sets; None where that can't be told."""
+    fields = _read_stat(pid)
+    if fields is None or len(fields) <= _START_FIELD or not hasattr(time, "CLOCK_BOOTTIME"):
+        return None
+    started_s = int(fields[_START_FIELD]) / os.sysconf("SC_CLK_TCK")
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started_s)
+
+
+def parent_of(pid: int) -> int | None:
+    """Return the process that started ``pid``; None where that can't be told."""
+    fields = _read_stat(pid)
+    return int(fields[_PARENT_FIELD]) if fields is not None and len(fields) > _PARENT_FIELD else None
+
+
+def environment_of(pid: int) -> frozenset[bytes]:
+    """Return the names of the variables that a process was started with; none where that can't be told."""
+    try:
+        with open(_PROC / str(int(pid)) / "environ", "rb") as environ:
+            return frozenset(line.partition(b"=")[0] for line in environ.read().split(b"\0") if line)
+    except OSError:
+        return frozenset()
+
+
+def boot_id() -> str:
+    """Return the id of this boot of this machine; '' when the system tells none."""
+    return _read_boot_id()
 
 
 def capture_environment(patterns: Sequence[str], environ: Mapping[str, str] | None = None) -> dict[str, str]:

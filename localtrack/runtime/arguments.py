@@ -60,7 +60,7 @@ class ArgumentFeed:
         if not entries or self._session.closed:
             return
         try:
-            self._session.update(lambda record: parameters.merged(record, entries), "arguments")
+            self._session.record_inputs(lambda record: parameters.merged(record, entries), "arguments")
         except (LocaltrackError, OSError) as error:
             self._session.writer.say_once("arguments", f"the arguments were not recorded: {error}")
 

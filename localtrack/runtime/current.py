@@ -60,6 +60,7 @@ def _attach(parent: Session) -> Session | None:
     ctx = StoreContext(parent.ctx.store, parent.ctx.settings, parent.ctx.found_by)
     options = SessionOptions(arguments=False, streams={}, remote=parent.options.remote)
     session = Session(ctx, parent.record_at_start, parent.writer.folder, CHILD, options)
+    session.launch = parent.launch
     session.iteration_offset = parent.iteration_offset
     try:
         session.start(None)

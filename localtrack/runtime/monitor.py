@@ -1,5 +1,7 @@
 """Reports the machine's load as scalars: the mean of each period under ``:monitor:machine`` and ``:monitor:gpu``.
 
+Rank 1 of a distributed run reports under ``:monitor:machine:rank1`` and ``:monitor:gpu:rank1``, as ClearML names them.
+
 Source: ClearML's resource monitor, measured.
 """
 
@@ -93,10 +95,12 @@ class ResourceMonitor:
     Args:
         writer: where the values go.
         options: how often, and what.
+        rank: the rank that reports, with leading zeros; empty for the process that owns the task.
     """
 
-    def __init__(self, writer: TaskWriter, options: MonitorOptions | None = None) -> None:
+    def __init__(self, writer: TaskWriter, options: MonitorOptions | None = None, rank: str = "") -> None:
         self._writer = writer
+        self._ending = f":rank{rank}" if rank else ""
         self._options = options or MonitorOptions()
         self._start = self._sampled = time.monotonic()
         period_s = self._options.period_s
@@ -145,8 +149,8 @@ class ResourceMonitor:
             return
         self._next_report = moment + self._period_s
         values: list[tuple[str, dict[str, Any]]] = [
-            (MACHINE_TITLE, self._sampler.mean()),
-            (GPU_TITLE, self._sampler.gpu_means()),
+            (MACHINE_TITLE + self._ending, self._sampler.mean()),
+            (GPU_TITLE + self._ending, self._sampler.gpu_means()),
         ]
         for title, series in values:
             for name, value in series.items():

@@ -43,6 +43,9 @@ def execute(ctx: StoreContext, task_id: str, queue_name: str | None, *, clone: b
         return _enqueue_other(ctx, task_id, queue_name, clone)
     if session.options.remote:
         return None
+    if session.follows:
+        _follow_away(session, exit_process)
+        return None
     if session.role != OWNER:
         raise UsageError(
             f"task {task_id} is run by the parent of this process: that calls execute_remotely", task_id=task_id
@@ -56,6 +59,13 @@ def execute(ctx: StoreContext, task_id: str, queue_name: str | None, *, clone: b
     if exit_process:
         leave()
     return going
+
+
+def _follow_away(session: Session, exit_process: bool) -> None:
+    """On a rank other than zero: rank zero sends the task on, the others end as it does."""
+    if exit_process:
+        session.close()
+        leave()
 
 
 def _enqueue_other(ctx: StoreContext, task_id: str, queue_name: str | None, clone: bool) -> str:

@@ -62,4 +62,4 @@ class SessionReports:
         """Merge values into a section of the task's parameters; nested dicts become ``a/b`` names."""
         entries = flatten(values, section)
         if entries:
-            self.session.update(lambda record: merged(record, entries), label, checked=False)
+            self.session.record_inputs(lambda record: merged(record, entries), label, checked=False)

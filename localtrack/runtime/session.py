@@ -6,6 +6,7 @@ Source: docs/format/v1.md, "Writers"; ClearML's Task.init, measured.
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ from localtrack.runtime.aborting import AbortCallback
 from localtrack.runtime.edits import PatientEdits
 from localtrack.runtime.exits import ExitWatch, Outcome, main_frame
 from localtrack.runtime.monitor import MonitorOptions, ResourceMonitor
+from localtrack.runtime.rank_failures import rank_failed, with_rank_failures, without_rank_failures
 from localtrack.runtime.signals import SignalWatch
 from localtrack.runtime.tee import ConsoleTee
 from localtrack.runtime.writer import TaskWriter, merge_summaries
@@ -35,6 +37,7 @@ from localtrack.store.layout import TaskLayout
 from localtrack.store.writers import taken_over
 
 if TYPE_CHECKING:
+    from localtrack.capture.launch import Launch
     from localtrack.runtime.arguments import ArgumentFeed
     from localtrack.runtime.bindings import Bindings
     from localtrack.runtime.captures import Captures
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from localtrack.services.recording import Recorder
 
 PARENT_VARIABLE = "LOCALTRACK_PARENT"
+FRAMEWORKS_VARIABLE = "LOCALTRACK_PARENT_FRAMEWORKS"
 CODE_WAIT_S = 300.0
 OWNER, CHILD = "owner", "child"
 
@@ -95,6 +99,8 @@ class Session:
         claim = str(self.writer.identity["claim"])
         self.edits = PatientEdits(self.writer, record, lambda current: check_claim(current, claim))
         self.closed = False
+        self.launch: Launch | None = None
+        self.is_rank = False  # a rank of a launch itself, and no child process of one
         self.asked = (record.project, record.name, record.type)
         self.facade: object = None  # the doors keep their object here, so that a run has one
         self.abort = AbortCallback(self.writer.say_once)
@@ -124,6 +130,11 @@ class Session:
     def record_at_start(self, record: TaskRecord) -> None:
         self._record_at_start = record
         self.edits.know(record)
+
+    @property
+    def follows(self) -> bool:
+        """Whether this process belongs to a rank other than zero: that one alone records inputs and models."""
+        return self.role == CHILD and self.launch is not None and self.launch.rank > 0
 
     @cached_property
     def recorder(self) -> Recorder:
@@ -162,32 +173,51 @@ class Session:
         self.ctx.writer = self.writer.id
         if self.role == CHILD:
             self._install_tee()
+            if self.is_rank:
+                self._watch_exit()
+                self._tell_children()
+                self._feed_arguments(None)
+                self._start_monitor()
             self._bind_frameworks()
             self._start_child()
             return
-        os.environ[PARENT_VARIABLE] = f"{self.pid}:{self.task_id}:{self.ctx.store.root}"
+        self._tell_children()
         self._install_tee()
-        self._exits = ExitWatch(main_frame())
-        self._exits.install()
+        self._watch_exit()
         self._signals = SignalWatch(self._end_by_signal, self.pid, self._note_signal)
         self._signals.install()
         self.writer.on_tick.append(self._signals.look)
         atexit.register(self._at_exit)
         self.writer.on_request = self._on_request
-        if self.options.arguments:
-            from localtrack.runtime.arguments import ArgumentFeed
-
-            self.argument_feed = ArgumentFeed(self)
-            self.argument_feed.install(frame)
+        self._feed_arguments(frame)
         self._bind_frameworks()
-        if self.options.monitor is not None:
-            self.monitor = ResourceMonitor(self.writer, self.options.monitor)
-            self.writer.on_tick.append(self.monitor.tick)
+        self._start_monitor()
         self._start_captures()
         self.writer.on_tick.append(self.edits.retry)
         if self.writer.identity["claim"]:
             self.writer.on_beat = self._check_claim
         self.writer.start()
+
+    def _tell_children(self) -> None:
+        os.environ[PARENT_VARIABLE] = f"{self.pid}:{self.task_id}:{self.ctx.store.root}"
+        os.environ[FRAMEWORKS_VARIABLE] = json.dumps(storable_frameworks(self.options.frameworks))
+
+    def _watch_exit(self) -> None:
+        self._exits = ExitWatch(main_frame())
+        self._exits.install()
+
+    def _feed_arguments(self, frame: FrameType | None) -> None:
+        if self.options.arguments:
+            from localtrack.runtime.arguments import ArgumentFeed
+
+            self.argument_feed = ArgumentFeed(self)
+            self.argument_feed.install(frame)
+
+    def _start_monitor(self) -> None:
+        if self.options.monitor is not None:
+            rank = self.launch.label if self.follows and self.launch is not None else ""
+            self.monitor = ResourceMonitor(self.writer, self.options.monitor, rank)
+            self.writer.on_tick.append(self.monitor.tick)
 
     def _install_tee(self) -> None:
         streams = self.options.streams
@@ -243,6 +273,12 @@ class Session:
         """Commit a change that this run's own process makes; one that the disk refuses waits."""
         return self.edits.commit(change, label, checked=checked)
 
+    def record_inputs(
+        self, change: Callable[[TaskRecord], TaskRecord], label: str, *, checked: bool = True
+    ) -> TaskRecord:
+        """Commit what the script was given: once for a launch, by its rank zero."""
+        return self.edits.known if self.follows else self.update(change, label, checked=checked)
+
     def watched_frames(self) -> RegisteredFrames:
         """Return the DataFrames that this run watches; the machinery for it starts with the first look."""
         from localtrack.runtime.registered import RegisteredFrames
@@ -269,6 +305,7 @@ class Session:
             self.closed = True
         if os.environ.get(PARENT_VARIABLE, "").startswith(f"{self.pid}:"):
             del os.environ[PARENT_VARIABLE]
+            os.environ.pop(FRAMEWORKS_VARIABLE, None)
         self._wait_for_captures()
         for action in self.on_close:
             self._guarded(action)
@@ -313,6 +350,9 @@ class Session:
         if self.role == CHILD:
             if self.writer.metrics():
                 self.update(self.writer.merge_metrics, "metrics of a child", checked=False)
+            if self.is_rank and self.launch is not None and outcome.status == "failed":
+                failed, text = rank_failed(self.launch.rank, outcome.message), f"rank {self.launch.rank} failed"
+                self.update(failed, text, checked=False)
             return
         by = self.ctx.author
 
@@ -330,7 +370,7 @@ class Session:
                 at=now(),
                 by=f"{by.user}@{by.host}",
                 reason=outcome.reason,
-                message=outcome.message,
+                message=with_rank_failures(record, outcome.message),
             )
             ended = replace(ended, exit=how, progress=100.0 if outcome.status == "completed" else record.progress)
             return lifecycle.published_if_wished(ended, f"{by.user}@{by.host}")
@@ -464,8 +504,8 @@ def open_record(ctx: StoreContext, task_id: str) -> tuple[Path, TaskRecord]:
     return folder, read_latest(TaskLayout(folder))
 
 
-def claim_run(ctx: StoreContext, folder: Path, session: Session, *, remote: bool) -> TaskRecord:
-    """Commit that this process runs the task now: status, owner, attempt."""
+def claim_run(ctx: StoreContext, folder: Path, session: Session, *, force: bool) -> TaskRecord:
+    """Commit that this process runs the task now: status, owner, attempt; forced, from any state."""
     owner = {**session.writer.identity, "role": OWNER}
     claim = str(owner.get("claim", ""))
     taken = taken_over(TaskLayout(folder), claim)
@@ -481,9 +521,9 @@ def claim_run(ctx: StoreContext, folder: Path, session: Session, *, remote: bool
         if record.state is not Status.IN_PROGRESS:
             base = lifecycle.admit_loss(ctx, base, folder)
             base = base.with_status(
-                Status.IN_PROGRESS, at=now(), by=f"{ctx.author.user}@{ctx.author.host}", reason="started", force=remote
+                Status.IN_PROGRESS, at=now(), by=f"{ctx.author.user}@{ctx.author.host}", reason="started", force=force
             )
-        return replace(base, owner=owner, attempt=record.attempt + 1, ended="")
+        return replace(without_rank_failures(base), owner=owner, attempt=record.attempt + 1, ended="")
 
     return ctx.store.update(folder, intent, ctx.author, "started")
 
@@ -510,6 +550,23 @@ def parent_of() -> tuple[int, str, str] | None:
     if not pid.isdigit() or not task_id or int(pid) == os.getpid():
         return None
     return int(pid), task_id, root
+
+
+def storable_frameworks(frameworks: bool | Mapping[str, Any]) -> Any:
+    """Return what of ``auto_connect_frameworks`` another process can be told; all of them where it is no JSON."""
+    try:
+        return json.loads(json.dumps(frameworks, allow_nan=False))
+    except (TypeError, ValueError):
+        return True
+
+
+def parents_frameworks() -> bool | Mapping[str, Any]:
+    """Return which frameworks the process watches whose task this child belongs to."""
+    try:
+        value = json.loads(os.environ.get(FRAMEWORKS_VARIABLE, "false"))
+    except ValueError:
+        return False
+    return value if isinstance(value, (bool, dict)) else False
 
 
 def agent_task() -> str:

@@ -15,12 +15,13 @@ from types import FrameType
 from typing import Any
 
 from localtrack.capture.clearml_package import is_answered
+from localtrack.capture.launch import Launch, find_launch
 from localtrack.errors import InvalidValueError, LocaltrackError, UsageError
 from localtrack.records.ids import normal_project
 from localtrack.records.parameters import ENVIRONMENT_SECTION, Entry, entry, parse_text, value_of
 from localtrack.records.status import Status, TaskTypes, parse_type
 from localtrack.records.task import STORE_URI, Json, TaskRecord
-from localtrack.runtime import current, seeds
+from localtrack.runtime import current, ranks, seeds
 from localtrack.runtime.monitor import check_monitor_class, monitor_options
 from localtrack.runtime.session import (
     CHILD,
@@ -31,6 +32,7 @@ from localtrack.runtime.session import (
     claim_run,
     open_record,
     parent_of,
+    parents_frameworks,
 )
 from localtrack.services import lifecycle, reuse, tasks
 from localtrack.services.context import StoreContext, current_user, open_context
@@ -92,14 +94,57 @@ def start(request: InitRequest, frame: FrameType) -> Started:
         return Started(attached, is_new=False)
     ctx = open_context()
     task_id = agent_task()
+    asked = (*_names(request), kind)
+    launch = ranks.launch_of(ctx)
+    if launch is not None and launch.rank > 0:
+        found = ranks.join(ctx, launch, asked)
+        if found is not None:
+            session = ranks.follow(ctx, launch, found, _options(request, remote=bool(task_id)))
+            seeds.apply()
+            return Started(session, is_new=False)
+        request = replace(request, reuse=False, resume=False)
+    if is_other_rank() and request.reuse is True:
+        request = replace(request, reuse=False)  # the last task of that name may be another rank's
     if task_id:
         return _adopt(ctx, task_id, request, frame)
-    project, name = _names(request)
+    started = _start_own(ctx, request, launch, asked, frame)
+    if launch is not None and launch.rank == 0:
+        ranks.announce(ctx, launch, started.session, started.iteration_offset)
+    return started
+
+
+def _start_own(
+    ctx: StoreContext, request: InitRequest, launch: Launch | None, asked: tuple[str, str, str], frame: FrameType
+) -> Started:
+    """Start the task of this process: taken up again, continued, or a new one."""
+    if launch is not None and launch.rank == 0:
+        again = _restart(ctx, request, launch, asked, frame)
+        if again is not None:
+            return again
+        if launch.restarts and request.reuse is True:  # the last task is of this very launch
+            request = replace(request, reuse=False)
     if request.resume is not False:
-        resumed = _resume(ctx, request, project, name, kind, frame)
+        resumed = _resume(ctx, request, *asked, frame)
         if resumed is not None:
             return resumed
-    return Started(_begin(ctx, request, project, name, kind, frame))
+    session = _begin(ctx, request, *asked, frame)
+    if not is_other_rank():  # what one tracks on its own is never taken up again by rank zero
+        reuse.remember(ctx, session.record_at_start)
+    return Started(session)
+
+
+def _restart(
+    ctx: StoreContext, request: InitRequest, launch: Launch, asked: tuple[str, str, str], frame: FrameType
+) -> Started | None:
+    """Go on with the task of a process that torchrun has started anew; it counts iterations by its own checkpoint."""
+    earlier = ranks.earlier_attempt(ctx, launch, asked)
+    record = None if earlier is None else tasks.try_read(ctx, earlier.task_id)
+    if earlier is None or record is None or record.state in (Status.PUBLISHED, Status.CREATED, Status.QUEUED):
+        return None
+    session = _run(ctx, tasks.folder_of(ctx, record.id), record, request, frame, remote=False, force=True)
+    session.asked = asked
+    _say(f"torchrun has started this process again: it goes on with task {record.id}")
+    return Started(session, earlier.iteration_offset)
 
 
 def _check_same(running: Session, request: InitRequest, kind: str) -> None:
@@ -118,9 +163,14 @@ def _check_same(running: Session, request: InitRequest, kind: str) -> None:
 
 
 def attach_to_parent(
-    streams: Mapping[str, bool] | None = None, frameworks: bool | Mapping[str, Any] = False
+    streams: Mapping[str, bool] | None = None, frameworks: bool | Mapping[str, Any] | None = None
 ) -> Session | None:
-    """In a child process of a run: return a session of its own for the same task; else None."""
+    """In a child process of a run: return a session of its own for the same task; else None.
+
+    Args:
+        streams: which are captured; those of a process of ``multiprocessing`` without.
+        frameworks: which are watched; those of the parent without.
+    """
     parent = parent_of()
     if parent is None:
         return None
@@ -135,11 +185,34 @@ def attach_to_parent(
     if streams is None:
         # what a subprocess prints may come back through its parent's pipe, what a worker prints never does
         streams = stream_choice(_is_worker())
+    if frameworks is None:
+        frameworks = parents_frameworks()
     options = SessionOptions(arguments=False, streams=streams, remote=bool(agent_task()), frameworks=frameworks)
     session = Session(ctx, record, folder, CHILD, options)
+    session.launch = ranks.launch_of(ctx)
     session.start(None)
     current.put(session)
     return session
+
+
+def attach() -> Session | None:
+    """Return a session for the task that this process belongs to: that of its parent, or of its launch's rank zero."""
+    attached = attach_to_parent()
+    if attached is not None or not is_other_rank():
+        return attached
+    try:
+        ctx = open_context(create=False)
+    except (LocaltrackError, OSError):
+        return None
+    launch = ranks.launch_of(ctx)
+    found = ranks.look(ctx, launch) if launch is not None else None
+    return None if launch is None or found is None else ranks.follow(ctx, launch, found)
+
+
+def is_other_rank() -> bool:
+    """Tell whether the environment says that this process is a rank other than zero."""
+    launch = find_launch()
+    return launch is not None and launch.rank > 0
 
 
 def _is_worker() -> bool:
@@ -222,7 +295,6 @@ def _begin(ctx: StoreContext, request: InitRequest, project: str, name: str, kin
         session = _run(ctx, folder, record, request, frame, remote=False)
     else:
         session = _create_running(ctx, request, project, name, kind, frame)
-    reuse.remember(ctx, session.record_at_start)
     return session
 
 
@@ -272,17 +344,24 @@ def _create_running(
     folder, record = ctx.store.create_task(running, ctx.author)
     if folder != session.folder:
         session = Session(ctx, record, folder, OWNER, session.options)
-        record = claim_run(ctx, folder, session, remote=False)
+        record = claim_run(ctx, folder, session, force=False)
     session.record_at_start = record
     _start(session, frame)
     return session
 
 
 def _run(
-    ctx: StoreContext, folder: Path, record: TaskRecord, request: InitRequest, frame: FrameType, *, remote: bool
+    ctx: StoreContext,
+    folder: Path,
+    record: TaskRecord,
+    request: InitRequest,
+    frame: FrameType,
+    *,
+    remote: bool,
+    force: bool = False,
 ) -> Session:
     session = Session(ctx, record, folder, OWNER, _options(request, remote=remote))
-    session.record_at_start = claim_run(ctx, folder, session, remote=remote)
+    session.record_at_start = claim_run(ctx, folder, session, force=remote or force)
     if (request.tags or request.output_uri is not None) and not remote:
         session.update(lambda old: _with_asked(old, request), "asked for by Task.init")
     _start(session, frame)

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from localtrack.capture.launch import find_launch
 from localtrack.errors import LocaltrackError
 from localtrack.fs.disk import list_names, read_bytes, refresh_names
 from localtrack.records.ids import new_sortable_id
@@ -75,14 +76,10 @@ class TaskWriter:
         self.identity = self._identify()
 
     def _identify(self) -> Json:
-        from localtrack.capture.host import capture_host
-
-        host = capture_host()
-        claim = os.environ.get(CLAIM_VARIABLE, "")
+        launch = find_launch()
         return {
-            "writer": self.id, "host": host_name(), "machine": host.machine_id, "boot": host.boot_id, "pid": self.pid,
-            "pidns": host.pid_namespace, "start": host.start_token, "user": current_user(), "role": self.role, "claim": claim,
-            "rank": os.environ.get("RANK", os.environ.get("SLURM_PROCID", "")), "at": self.created_at,
+            **process_identity(), "writer": self.id, "role": self.role, "claim": os.environ.get(CLAIM_VARIABLE, ""),
+            "rank": "" if launch is None else str(launch.rank), "at": self.created_at,
         }  # fmt: skip
 
     def register(self) -> None:
@@ -308,6 +305,17 @@ class TaskWriter:
                 continue
             if isinstance(body, dict):
                 self.on_request(body)
+
+
+def process_identity() -> Json:
+    """Return what names this process among all those of a store's hosts."""
+    from localtrack.capture.host import capture_host
+
+    host = capture_host()
+    return {
+        "host": host_name(), "machine": host.machine_id, "boot": host.boot_id, "pid": os.getpid(),
+        "pidns": host.pid_namespace, "start": host.start_token, "user": current_user(),
+    }  # fmt: skip
 
 
 def _summary(state: SeriesState) -> Json:

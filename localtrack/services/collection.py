@@ -21,12 +21,14 @@ from localtrack.services import dead_letters, tasks
 from localtrack.services.context import StoreContext
 from localtrack.services.liveness import owner_alive
 from localtrack.store.blobs import file_size
+from localtrack.store.launches import Launches
 from localtrack.store.layout import TaskLayout
 from localtrack.store.models import model_folders, read_model
 
-TRASH, ARTIFACT, MODEL, TEMPORARY = "trash", "artifact", "model", "temporary"
+TRASH, ARTIFACT, MODEL, TEMPORARY, LAUNCH = "trash", "artifact", "model", "temporary", "launch"
 JOURNAL, PARTS = "journal", "parts"
 GRACE_S = 24 * 3600.0
+LAUNCH_GRACE_S = 7 * GRACE_S
 LEASE_FACTOR = 10.0
 
 
@@ -36,8 +38,8 @@ class Garbage:
 
     Attributes:
         kind: ``trash`` entry, unreferenced ``artifact`` or ``model`` folder, ``temporary`` file, the ``journal`` of a dead
-            writer, which is folded into Parquet and loses nothing, or the many small ``parts`` of one, which are merged
-            and lose nothing either (``path`` is the first of them).
+            writer, which is folded into Parquet and loses nothing, the many small ``parts`` of one, which are merged
+            and lose nothing either (``path`` is the first of them), or the meeting place of a distributed ``launch``.
         path: the file or folder.
         size_bytes: what it holds.
         age_s: seconds since it was last changed, by the store's clock.
@@ -70,6 +72,7 @@ def find(ctx: StoreContext, *, older_than_s: float = 0.0) -> Iterator[Garbage]:
             yield from _models(folder, record, clock)
             yield from _journals(ctx, folder, clock)
             yield from _parts(ctx, folder, clock)
+    yield from _launches(ctx, clock)
     yield from _temporary(ctx, clock)
 
 
@@ -221,6 +224,21 @@ def _is_dead(ctx: StoreContext, layout: TaskLayout, writer: str, clock: float) -
     if age_s is None:
         age_s = _age_s(layout.scalars, clock)
     return age_s is not None and age_s >= max(GRACE_S, LEASE_FACTOR * ctx.settings.lease_s)
+
+
+def _launches(ctx: StoreContext, clock: float) -> Iterator[Garbage]:
+    """Yield where the ranks of a launch met a week ago and more, if none of its tasks runs: torchrun may start them anew."""
+    launches = Launches(ctx.store)
+    for key in sorted(list_names(ctx.store.layout.launches)):
+        folder = launches.folder(key)
+        names = list_names(folder)
+        ages = [_age_s(path, clock) for path in (folder, *(folder / name for name in names))]
+        age_s = min((age for age in ages if age is not None), default=0.0)
+        if age_s < LAUNCH_GRACE_S:
+            continue
+        found = [tasks.try_read(ctx, meeting.task_id) for meeting in launches.meetings(key)]
+        if not any(record is not None and record.state is Status.IN_PROGRESS for record in found):
+            yield Garbage(LAUNCH, folder, file_size(folder), age_s, "where the ranks of a launch met")
 
 
 def _temporary(ctx: StoreContext, clock: float) -> Iterator[Garbage]:

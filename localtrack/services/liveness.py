@@ -63,9 +63,9 @@ def effective(record: TaskRecord, folder: Path, lease_s: float, tmp: Path) -> Ta
         return record
     alive = owner_alive(record.owner)
     if alive is None:
-        age_s = heartbeat_age_s(TaskLayout(folder).heartbeat(str(record.owner.get("writer", ""))), tmp)
-        alive = age_s is None or age_s <= GRACE * lease_s
-        how = f"host {record.owner.get('host')} has sent no heartbeat for {age_s or 0:.0f} s"
+        beat_age_s = age_s(TaskLayout(folder).heartbeat(str(record.owner.get("writer", ""))), tmp)
+        alive = beat_age_s is None or beat_age_s <= GRACE * lease_s
+        how = f"host {record.owner.get('host')} has sent no heartbeat for {beat_age_s or 0:.0f} s"
     else:
         how = f"process {record.owner.get('pid')} on {record.owner.get('host')} is gone"
     if alive:
@@ -79,15 +79,15 @@ def effective(record: TaskRecord, folder: Path, lease_s: float, tmp: Path) -> Ta
     )
 
 
-def heartbeat_age_s(path: Path, tmp: Path) -> float | None:
-    """Return the age of a heartbeat by the store's own clock; None when it can't be read."""
+def age_s(path: Path, tmp: Path) -> float | None:
+    """Return for how many seconds a file did not change, by the store's own clock; None when it can't be read."""
     probe = tmp / f"clock-{os.getpid()}-{os.urandom(4).hex()}"
     try:
-        with open(path, "rb") as heartbeat:  # opened, as a bare stat may be answered from an old cache on NFS
-            beat = os.fstat(heartbeat.fileno()).st_mtime
+        with open(path, "rb") as file:  # opened, as a bare stat may be answered from an old cache on NFS
+            changed = os.fstat(file.fileno()).st_mtime
         with open(probe, "wb") as stream:
             stream.write(b"t")
-        return max(0.0, probe.stat().st_mtime - beat)
+        return max(0.0, probe.stat().st_mtime - changed)
     except OSError:
         return None
     finally:

@@ -52,6 +52,11 @@ class StoreLayout:
         return self.root / "models"
 
     @property
+    def launches(self) -> Path:
+        """Where the ranks of a distributed launch meet: one folder a launch."""
+        return self.root / "launches"
+
+    @property
     def trash(self) -> Path:
         """What delete, reset and reuse replaced, until ``gc``."""
         return self.root / "trash"

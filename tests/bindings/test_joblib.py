@@ -19,6 +19,9 @@ from sklearn.linear_model import LinearRegression
 
 from localtrack import Task
 from localtrack.bindings import model_files, model_records
+from localtrack.capture.launch import Launch
+from localtrack.runtime import current
+from localtrack.runtime.session import CHILD
 from localtrack.runtime.weight_callbacks import ModelInfo, WeightsFileHandler
 from localtrack.testing.bindings import BindingContract
 
@@ -91,11 +94,14 @@ def test_wildcards_choose_files(start: Start, tmp_path: Path, model: LinearRegre
 def test_other_ranks_record_nothing(
     start: Start, tmp_path: Path, model: LinearRegression, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the processes of one job the first speaks for all."""
+    """Of the ranks of one launch the first speaks for all."""
     task = start()
-    monkeypatch.setenv("RANK", "1")
-    joblib.dump(model, tmp_path / "m.joblib")
-    monkeypatch.setenv("RANK", "0")
+    session = current.get()
+    assert session is not None
+    with monkeypatch.context() as as_rank_1:
+        as_rank_1.setattr(session, "role", CHILD)
+        as_rank_1.setattr(session, "launch", Launch("0" * 32, 1, 2, "torchrun", True))
+        joblib.dump(model, tmp_path / "m.joblib")
     joblib.dump(model, tmp_path / "n.joblib")
     task.close()
     assert sorted(names(task)) == ["n"]

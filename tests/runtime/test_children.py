@@ -71,10 +71,10 @@ assert child.exitcode == -15
 """
 
 
-def run(ctx: StoreContext, tmp_path: Path, body: str) -> tuple[str, str]:
+def run(ctx: StoreContext, tmp_path: Path, body: str, source: str = WORK) -> tuple[str, str]:
     """Run a script with children; return the task's id and what went to stderr."""
     script = tmp_path / "script.py"
-    script.write_text(WORK.replace("    BODY", textwrap.indent(textwrap.dedent(body), "    ")))
+    script.write_text(source.replace("    BODY", textwrap.indent(textwrap.dedent(body), "    ")))
     environment = {**os.environ, "LOCALTRACK_ROOT": str(ctx.store.root)}
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment, timeout=100)
     assert done.returncode == 0, done.stderr
@@ -131,3 +131,32 @@ def test_silent_children_leave_nothing(ctx: StoreContext, tmp_path: Path) -> Non
     """
     task_id, _ = run(ctx, tmp_path, body)
     assert len(list((tasks.folder_of(ctx, task_id) / "writers").iterdir())) == 1
+
+
+def test_a_spawned_child_that_only_asks_for_the_task_is_watched_like_its_parent(
+    ctx: StoreContext, tmp_path: Path
+) -> None:
+    """What a worker shows with matplotlib is a plot of the task, unless the parent's Task.init said otherwise."""
+    for choice, count in (("True", 1), ("{'matplotlib': False}", 0)):
+        body = """
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            pool.map(draw, ["curve"])
+            pool.close()
+            pool.join()
+        """
+        drawing = """
+def draw(title):
+    import matplotlib
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+    assert Task.current_task() is not None
+    pyplot.plot([1, 2])
+    pyplot.title(title)
+    pyplot.show()
+
+if __name__"""
+        source = WORK.replace("\nif __name__", drawing).replace(
+            "reuse_last_task_id=False", f"reuse_last_task_id=False, auto_connect_frameworks={choice}"
+        )
+        task_id, _ = run(ctx, tmp_path, body, source)
+        assert len(list((tasks.folder_of(ctx, task_id) / "plots").glob("*.json"))) == count

@@ -123,3 +123,13 @@ def test_memory_of_the_machine(writer, clock, monkeypatch):
         ":monitor:machine", "memory_used_gb"
     )
     assert found.values[-1] == pytest.approx(5 * 2**10)
+
+
+def test_another_rank_reports_under_a_title_of_its_own(writer, clock):
+    """The load of rank 1 stands beside that of the process that owns the task, as ClearML names it."""
+    watched = ResourceMonitor(writer, monitor_options({"seconds_from_start": 4}), "01")
+    watch(watched, clock, 6)
+    titles = {title for title, _ in writer.scalars.series}
+    assert ":monitor:machine:rank01" in titles
+    assert {title.partition(":rank")[2] for title in titles} == {"01"}
+    assert writer.last_iteration() == 0

@@ -11,6 +11,7 @@ import pytest
 from localtrack.errors import CorruptFileError
 from localtrack.records.status import Status
 from localtrack.services import artifacts, collection, lifecycle, tasks
+from localtrack.store.launches import Launches
 from localtrack.store.layout import TaskLayout
 
 DAY_S = 86400
@@ -125,3 +126,21 @@ def test_dead_agents_and_old_records_go(ctx):
         heartbeat.close()
     assert collection.tidy_queues(ctx) == (0, 1)
     assert [agent.name for agent in agents.list()] == ["here"]
+
+
+def test_where_a_launch_met_is_garbage_a_week_after_its_end(ctx):
+    """As long as a task of it runs, torchrun may start its ranks anew; later nobody comes any more."""
+    _, task = tasks.create(ctx, name="a", project="p")
+    lifecycle.change_status(ctx, task.id, Status.IN_PROGRESS)
+    launches = Launches(ctx.store)
+    launches.announce("a" * 32, {"task": task.id, "ordinal": 1})
+    folder = launches.folder("a" * 32)
+    assert list(collection.find(ctx)) == []
+    for path in (*folder.iterdir(), folder):
+        age(path, 8)
+    assert list(collection.find(ctx)) == []
+    lifecycle.change_status(ctx, task.id, Status.COMPLETED)
+    (found,) = collection.find(ctx)
+    assert (found.kind, found.path) == ("launch", folder)
+    collection.remove(ctx, found)
+    assert list(collection.find(ctx)) == []

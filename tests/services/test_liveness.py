@@ -13,7 +13,7 @@ from localtrack.capture.host import capture_host
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.services.context import host_name
-from localtrack.services.liveness import effective, heartbeat_age_s, owner_alive
+from localtrack.services.liveness import age_s, effective, owner_alive
 
 
 def _me(**changes: Any) -> dict[str, Any]:
@@ -72,5 +72,5 @@ def test_owners_elsewhere_by_the_stores_clock(tmp_path: Path) -> None:
     os.utime(beat, (time.time() - 1000, time.time() - 1000))
     assert effective(record, tmp_path, 60.0, tmp_path).status == "failed"
     assert effective(record, tmp_path, 600.0, tmp_path) is record
-    assert heartbeat_age_s(beat, tmp_path / "missing") is None
+    assert age_s(beat, tmp_path / "missing") is None
     assert not list(tmp_path.glob("clock-*"))

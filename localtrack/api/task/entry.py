@@ -100,8 +100,11 @@ class EntrySection(Section):
 
     @classmethod
     def current_task(cls) -> Task | None:
-        """Return this process's task, in a child process that of its parent; None when there is none."""
-        session = current.get() or starter.attach_to_parent()
+        """Return this process's task; None when there is none.
+
+        In a child process it is that of its parent, on a rank of a distributed launch that of rank zero, once that runs.
+        """
+        session = current.get() or starter.attach()
         return None if session is None else cls._of_session(session)
 
     @classmethod
