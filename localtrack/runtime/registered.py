@@ -126,13 +126,15 @@ class RegisteredFrames(MutableMapping[str, Any]):
         self._next = began + max(self._session.ctx.settings.registered_interval_s, spent / SHARE_OF_TIME)
 
     def finish(self) -> None:
-        """Store what has changed for the last time, and say in one line what there is."""
+        """Store what has changed for the last time, and say in one line, to the console's log too, what there is."""
         with self._lock:
             for name, watched in list(self._watched.items()):
                 self._store_quietly(name, watched)
             frames = {name: (watched.frame, watched.columns) for name, watched in self._watched.items()}
         if frames:
-            self._session.writer.say_once("registered", registered_frames.summary(frames))
+            line = registered_frames.summary(frames)
+            self._session.writer.console.write("l", [line])
+            self._session.writer.say_once("registered", line)
 
     def _store_quietly(self, name: str, watched: _Watched) -> None:
         try:

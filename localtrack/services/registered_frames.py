@@ -59,11 +59,7 @@ def store(
 def summary(known: Mapping[str, tuple[Any, bool | Sequence[Any]]]) -> str:
     """Return one line: rows and different rows of each frame, and how many rows two of them share."""
     keys = {name: _keys(frame, columns) for name, (frame, columns) in known.items()}
-    parts = []
-    for name, (frame, _) in known.items():
-        found = keys[name]
-        different = "" if found is None else f", {len(found):,} different"
-        parts.append(f"{name!r} {len(frame):,} rows{different}")
+    parts = [f"[{name}]: shape={frame.shape}{_different(keys[name], len(frame))}" for name, (frame, _) in known.items()]
     shared = []
     for one, other in combinations(known, 2):
         left, right = keys[one], keys[other]
@@ -71,6 +67,11 @@ def summary(known: Mapping[str, tuple[Any, bool | Sequence[Any]]]) -> str:
             shared.append(f"{both:,} in both {one!r} and {other!r}")
     more = f" and {len(shared) - SHOWN_PAIRS} more pairs" if len(shared) > SHOWN_PAIRS else ""
     return "registered artifacts: " + "; ".join(parts + shared[:SHOWN_PAIRS]) + more
+
+
+def _different(keys: set[int] | None, rows: int) -> str:
+    """Say how many rows are different; nothing where that is not known."""
+    return "" if keys is None else f", {len(keys):,} unique rows, {len(keys) / max(rows, 1):.1%} uniqueness"
 
 
 def _keys(frame: Any, columns: bool | Sequence[Any]) -> set[int] | None:

@@ -45,7 +45,7 @@ def test_stored_while_it_changes(often: None, task: Task) -> None:
     assert task.artifacts["train"].timestamp == first.timestamp
     frame.loc["z"] = 3
     _wait(lambda: task.artifacts["train"].get().shape == (3, 1))
-    assert "3 rows, 3 different" in task.artifacts["train"].preview
+    assert "shape=(3, 1), 3 unique rows" in task.artifacts["train"].preview
     pandas.testing.assert_frame_equal(first.get(), pandas.DataFrame({"a": [1, 2]}, index=["x", "y"]))
     for value in range(4, 7):
         frame.loc[str(value)] = value
@@ -64,8 +64,10 @@ def test_the_last_state_and_one_line(task: Task, capfd: pytest.CaptureFixture[st
 
     assert len(task.artifacts["train"].get()) == 4
     lines = [line for line in capfd.readouterr().err.splitlines() if "registered" in line]
-    wanted = "'train' 4 rows, 3 different; 'test' 2 rows, 2 different; 1 in both 'train' and 'test'"
+    train_line = "[train]: shape=(4, 2), 3 unique rows, 75.0% uniqueness"
+    wanted = f"{train_line}; [test]: shape=(2, 2), 2 unique rows, 100.0% uniqueness; 1 in both 'train' and 'test'"
     assert lines == [f"localtrack: registered artifacts: {wanted}"]
+    assert task.get_reported_console_output()[-1].endswith(f"registered artifacts: {wanted}")
 
 
 def test_names_are_guarded(task: Task) -> None:
