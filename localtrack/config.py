@@ -42,6 +42,7 @@ class Settings:
         registered_interval_s: seconds between two looks whether a registered DataFrame has changed.
         join_ranks: whether the processes of one distributed launch share one task.
         rank_wait_s: at most so many seconds a rank waits for rank zero to start the task.
+        earlier_weights: so many earlier weights of each model stay in the store when it gets new ones; -1 keeps all.
     """
 
     lease_s: float = 60.0
@@ -62,6 +63,7 @@ class Settings:
     registered_interval_s: float = 30.0
     join_ranks: bool = True
     rank_wait_s: float = 30.0
+    earlier_weights: int = -1
     source: str = field(default="", compare=False)
 
     @property

@@ -98,9 +98,9 @@ def _list_trash(shell: Shell, as_json: bool) -> None:
 def gc(shell: Shell, dry_run: bool, days: float, yes: bool, as_json: bool) -> None:
     """Empty the trash for good, and tidy up what dead processes left.
 
-    Also removed are artifact folders that no task names any more and temporary files, both older than a day, the
-    records of queue entries that ended more than a week ago and of distributed launches that lie still for a week, and
-    dead agents. Journals of dead processes are folded
+    Also removed are folders of artifacts, models and weights that no metadata names any more and temporary files,
+    all older than a day, the records of queue entries that ended more than a week ago and of distributed launches that
+    lie still for a week, and dead agents. Journals of dead processes are folded
     into Parquet, which loses nothing.
     """
     from localtrack.services import collection

@@ -9,6 +9,7 @@ Source: docs/format/v1.md, "The trash", "Garbage".
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,12 @@ from localtrack.services.liveness import owner_alive
 from localtrack.store.blobs import file_size
 from localtrack.store.launches import Launches
 from localtrack.store.layout import TaskLayout
-from localtrack.store.models import model_folders, read_model
+from localtrack.store.models import model_folders, newest_generation, read_model
 
-TRASH, ARTIFACT, MODEL, TEMPORARY, LAUNCH = "trash", "artifact", "model", "temporary", "launch"
+TRASH, ARTIFACT, MODEL, WEIGHTS, TEMPORARY = "trash", "artifact", "model", "weights", "temporary"
+LAUNCH = "launch"
 JOURNAL, PARTS = "journal", "parts"
+WEIGHTS_FOLDER = re.compile(r"weights\.[0-9]{1,9}")
 GRACE_S = 24 * 3600.0
 LAUNCH_GRACE_S = 7 * GRACE_S
 LEASE_FACTOR = 10.0
@@ -37,9 +40,10 @@ class Garbage:
     """One thing that may go.
 
     Attributes:
-        kind: ``trash`` entry, unreferenced ``artifact`` or ``model`` folder, ``temporary`` file, the ``journal`` of a dead
-            writer, which is folded into Parquet and loses nothing, the many small ``parts`` of one, which are merged
-            and lose nothing either (``path`` is the first of them), or the meeting place of a distributed ``launch``.
+        kind: ``trash`` entry, unreferenced ``artifact``, ``model`` or ``weights`` folder, ``temporary`` file, the
+            ``journal`` of a dead writer, which is folded into Parquet and loses nothing, the many small ``parts`` of one,
+            which are merged and lose nothing either (``path`` is the first of them), or the meeting place of a
+            distributed ``launch``.
         path: the file or folder.
         size_bytes: what it holds.
         age_s: seconds since it was last changed, by the store's clock.
@@ -70,9 +74,11 @@ def find(ctx: StoreContext, *, older_than_s: float = 0.0) -> Iterator[Garbage]:
         if record is not None:
             yield from _artifacts(folder, record, clock)
             yield from _models(folder, record, clock)
+            yield from _weights(TaskLayout(folder).models, f"{record.project}/{record.name}", clock)
             yield from _journals(ctx, folder, clock)
             yield from _parts(ctx, folder, clock)
     yield from _launches(ctx, clock)
+    yield from _weights(ctx.store.layout.models, "no task", clock)
     yield from _temporary(ctx, clock)
 
 
@@ -183,6 +189,24 @@ def _models(folder: Path, record: TaskRecord, clock: float) -> Iterator[Garbage]
         age_s = min((age for age in ages if age is not None), default=0.0)
         if model.id not in named and age_s >= GRACE_S:
             yield Garbage(MODEL, path, file_size(path), age_s, f"model of {record.project}/{record.name}")
+
+
+def _weights(parent: Path, about: str, clock: float) -> Iterator[Garbage]:
+    """Yield folders of weights that their model does not name: their maker died before it did, or left them out."""
+    for folder in model_folders(parent):
+        names = [name for name in sorted(list_names(folder)) if WEIGHTS_FOLDER.fullmatch(name)]
+        try:
+            model = read_model(folder)
+        except (LocaltrackError, OSError):
+            continue
+        if model.generation != newest_generation(folder):
+            continue  # a damaged generation may name what this one does not
+        used = {str(one.get("file", "")).partition("/")[0] for one in (model.weights, *model.versions)}
+        for path in (folder / name for name in names if name not in used):
+            ages = [_age_s(inner, clock) for inner in (path, *(path / child for child in list_names(path)))]
+            age_s = min((age for age in ages if age is not None), default=0.0)
+            if age_s >= GRACE_S:
+                yield Garbage(WEIGHTS, path, file_size(path), age_s, f"weights of {model.name}, model of {about}")
 
 
 def _journals(ctx: StoreContext, folder: Path, clock: float) -> Iterator[Garbage]:

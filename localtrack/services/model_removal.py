@@ -15,7 +15,7 @@ from localtrack.records.model import Json, ModelRecord
 from localtrack.records.task import TaskRecord
 from localtrack.services import models, storage, tasks, uploads
 from localtrack.services.context import StoreContext
-from localtrack.services.weights import give_place_back
+from localtrack.services.weights import give_place_back, stored_folder
 from localtrack.store import models as store_models
 from localtrack.store.blobs import new_upload_folder
 from localtrack.store.layout import TaskLayout
@@ -100,8 +100,8 @@ def _check_removable(ctx: StoreContext, record: ModelRecord, force: bool) -> Non
 
 def _keep_weights(ctx: StoreContext, folder: Path, record: ModelRecord) -> None:
     for weights in (record.weights, *record.versions):
-        place = folder / str(weights.get("file", "")).partition("/")[0]
-        if weights.get("file") and place.is_dir():
+        place = stored_folder(folder, weights)
+        if place is not None and place.is_dir():
             target = new_upload_folder(ctx.store.disk, folder.parent, record.name)
             ctx.store.disk.move(place, target / place.name)
 

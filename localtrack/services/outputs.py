@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from localtrack.errors import LocaltrackError, NotEditableError, StorageError
+from localtrack.errors import CorruptFileError, LocaltrackError, NotEditableError, StorageError
 from localtrack.fs.disk import remove_tree
 from localtrack.records.ids import new_task_id
 from localtrack.records.model import Json, ModelRecord
@@ -269,9 +269,11 @@ def _kept(access: TaskAccess, name: str, filed: Filed, wanted: Weights, staged: 
 def _finish(access: TaskAccess, name: str, filed: Filed, wanted: Weights, body: Json) -> str:
     origin = str(wanted.source or wanted.url)
 
+    dropped: list[Json] = []
+
     def change(record: ModelRecord) -> ModelRecord:
         comment = _with_snapshot(record.comment, origin) if wanted.update_comment else None
-        return weights.with_weights(
+        changed = weights.with_weights(
             record,
             body,
             file_name=wanted.file_name,
@@ -279,12 +281,16 @@ def _finish(access: TaskAccess, name: str, filed: Filed, wanted: Weights, body: 
             comment=comment,
             is_package=wanted.is_package,
         )
+        changed, dropped[:] = weights.without_oldest(changed, access.ctx.settings.earlier_weights)
+        return changed
 
     record = models.edit(access.ctx, filed.id, change, f"weights: {wanted.file_name}", folder=filed.folder)
     folder, record = models.read(access.ctx, filed.id, filed.folder)
     if folder is None:
         raise StorageError(f"model {filed.id} lost its folder while its weights were stored", model_id=filed.id)
     name_in_task(access, name, folder, record, is_new=filed.is_new)
+    for one in dropped:  # after the commit: what no generation names any more is garbage, also where this fails
+        _forget_weights(folder, one)
     return weights.url_of(access.ctx, folder, record)
 
 
@@ -295,8 +301,17 @@ def _with_snapshot(comment: str, origin: str) -> str:
     return f"{SNAPSHOT}{origin} stored" + (f"\n{kept}" if kept else "")
 
 
+def _forget_weights(folder: Path, body: Json) -> None:
+    try:
+        place = weights.stored_folder(folder, body)
+    except CorruptFileError:
+        return  # what the metadata names outside the model's folder is none of ours
+    if place is not None:
+        _forget(place)
+
+
 def _forget(folder: Path) -> None:
-    """Remove a folder that was made for weights that could not be stored; what stays is garbage of no name."""
+    """Remove a folder of weights that nothing names; what stays is garbage that ``gc`` takes."""
     try:
         remove_tree(folder)
     except OSError:

@@ -145,6 +145,25 @@ def with_weights(
     )
 
 
+def stored_folder(folder: Path, weights: Json) -> Path | None:
+    """Return the folder that weights have for themselves in their model's; None for weights that lie elsewhere.
+
+    Raises:
+        CorruptFileError: the metadata names a path outside the model's folder.
+    """
+    if not weights.get("file"):
+        return None
+    place = inside(folder, str(weights["file"])).parent
+    return place if place.parent == folder and place.name.startswith(f"{UPLOAD_FOLDER}.") else None
+
+
+def without_oldest(record: ModelRecord, keep: int) -> tuple[ModelRecord, list[Json]]:
+    """Return the record with at most so many earlier weights that lie in its folder, and those left out; -1 keeps all."""
+    stored = [one for one in record.versions if one.get("file")]
+    gone = stored[: max(0, len(stored) - keep)] if keep >= 0 else []
+    return replace(record, versions=tuple(one for one in record.versions if one not in gone)), gone
+
+
 def _same_place(one: Json, other: Json) -> bool:
     return bool(one.get("url")) and one.get("url") == other.get("url")
 
