@@ -27,7 +27,7 @@ from localtrack.services import artifacts, registered_frames
 if TYPE_CHECKING:
     from localtrack.runtime.session import Session
 
-LOOK_AGAIN_S = 0.01
+LOOK_AGAIN_S = 0.03
 LOOKS = 50
 SHARE_OF_TIME = 0.02
 

@@ -109,8 +109,8 @@ def test_no_torn_rows(often: None, task: Task) -> None:
             frame.iat[number % 200, 0] = number
             time.sleep(0.001)  # another thread runs while the row is half written
             frame.iat[number % 200, 1] = number * 2.0
-            if number % 20 == 0:
-                time.sleep(0.05)
+            if number % 10 == 0:
+                time.sleep(0.2)
 
     worker = threading.Thread(target=change)
     worker.start()
