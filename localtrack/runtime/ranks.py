@@ -17,6 +17,7 @@ from localtrack.capture.host import process_age_s
 from localtrack.capture.launch import TORCHRUN, Launch, find_launch, launcher_age_s
 from localtrack.errors import CorruptFileError, LocaltrackError
 from localtrack.fs.disk import list_names
+from localtrack.queue.lease import LeaseObserver, Verdict
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.runtime import current
@@ -116,8 +117,9 @@ def join(ctx: StoreContext, launch: Launch, asked: tuple[str, str, str]) -> Join
     _met += 1
     began = time.monotonic()
     wait_s, pause_s, is_said = ctx.settings.rank_wait_s, FIRST_PAUSE_S, False
+    observer = LeaseObserver(ctx.store.disk, ctx.settings.lease_s)
     while True:
-        found = _agents_task(ctx) if agent_task() else _sit_down(ctx, launch, asked)
+        found = _agents_task(ctx) if agent_task() else _sit_down(ctx, launch, asked, observer)
         waited_s = time.monotonic() - began
         if found is not None or waited_s >= wait_s:
             break
@@ -144,7 +146,7 @@ def join(ctx: StoreContext, launch: Launch, asked: tuple[str, str, str]) -> Join
 def look(ctx: StoreContext, launch: Launch) -> Joined | None:
     """On another rank that only asks for the current task: return rank zero's, when it runs one now."""
     global _met
-    found = _agents_task(ctx) if agent_task() else _sit_down(ctx, launch, None)
+    found = _agents_task(ctx) if agent_task() else _sit_down(ctx, launch, None, None)
     if found is not None:
         _met += 1
     return found
@@ -159,7 +161,9 @@ def _agents_task(ctx: StoreContext) -> Joined | None:
     return Joined(record, folder)
 
 
-def _sit_down(ctx: StoreContext, launch: Launch, asked: tuple[str, str, str] | None) -> Joined | None:
+def _sit_down(
+    ctx: StoreContext, launch: Launch, asked: tuple[str, str, str] | None, observer: LeaseObserver | None
+) -> Joined | None:
     """Take this rank's seat in the first meeting that can be its own; None when there is none yet."""
     launches = Launches(ctx.store)
     open_ones = [one for one in launches.meetings(launch.key) if launch.rank not in one.taken]
@@ -173,23 +177,32 @@ def _sit_down(ctx: StoreContext, launch: Launch, asked: tuple[str, str, str] | N
         wanted = sorted(named, key=lambda one: one.ordinal != _met)
         wanted += [one for one in open_ones if one.ordinal == _met and one.asked != asked]
     for meeting in wanted:
-        found = _joinable(ctx, launch, meeting, must_run=asked is None)
+        found = _joinable(ctx, launch, meeting, observer)
         if found is not None and launches.take_seat(meeting, launch.rank, process_identity()):
             return found
     return None
 
 
-def _joinable(ctx: StoreContext, launch: Launch, meeting: Meeting, *, must_run: bool) -> Joined | None:
-    """Return a meeting's task if rank zero of *this* launch started it, as far as that can be known."""
+def _joinable(ctx: StoreContext, launch: Launch, meeting: Meeting, observer: LeaseObserver | None) -> Joined | None:
+    """Return a meeting's task if rank zero of *this* launch started it, as far as that can be known.
+
+    Without an observer, for a single look, it must run now.
+    """
     known = _task_of(ctx, meeting)
     if known is None:
         return None
     folder, record = known
-    if effective(record, folder, ctx.settings.lease_s, ctx.store.layout.tmp).state is Status.IN_PROGRESS:
-        return Joined(record, folder, meeting)
-    if must_run or record.state in _NOT_JOINED or not (launch.is_unique or _is_of_now(ctx, launch, meeting)):
-        return None
-    return Joined(record, folder, meeting)
+    is_running = effective(record, folder, ctx.settings.lease_s, ctx.store.layout.tmp).state is Status.IN_PROGRESS
+    if observer is None:
+        is_own = is_running
+    elif not is_running:
+        is_own = record.state not in _NOT_JOINED and (launch.is_unique or _is_of_now(ctx, launch, meeting))
+    elif launch.is_unique or owner_alive(record.owner or {}) or _is_of_now(ctx, launch, meeting):
+        is_own = True
+    else:  # of another host, and from before this process: an earlier launch that died a moment ago looks the same
+        heartbeat = TaskLayout(folder).heartbeat(str((record.owner or {}).get("writer", "")))
+        is_own = observer.judge(record.id, {}, heartbeat) is Verdict.ALIVE
+    return Joined(record, folder, meeting) if is_own else None
 
 
 def _is_of_now(ctx: StoreContext, launch: Launch, meeting: Meeting) -> bool:

@@ -271,7 +271,8 @@ class Session:
 
     def update(self, change: Callable[[TaskRecord], TaskRecord], label: str, *, checked: bool = True) -> TaskRecord:
         """Commit a change that this run's own process makes; one that the disk refuses waits."""
-        return self.edits.commit(change, label, checked=checked)
+        # rank zero may have ended the task a moment ago: the others must not fail for that
+        return self.edits.commit(change, label, checked=checked and not self.follows)
 
     def record_inputs(
         self, change: Callable[[TaskRecord], TaskRecord], label: str, *, checked: bool = True

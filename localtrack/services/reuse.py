@@ -15,12 +15,17 @@ import time
 from pathlib import Path
 
 from localtrack.errors import LocaltrackError
+from localtrack.fs.disk import list_names
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.services import tasks
 from localtrack.services.code import DIFF_ARTIFACT
 from localtrack.services.context import StoreContext, current_user, host_name
+from localtrack.services.liveness import owner_alive
+from localtrack.store.layout import TaskLayout
+from localtrack.store.writers import read_writer
 
+WRITERS_LIMIT = 256  # of the newest: a data loader leaves hundreds, and the hint is no more than that
 NO_REUSE_VARIABLE = "LOCALTRACK_TASK_NO_REUSE"
 
 
@@ -60,7 +65,18 @@ def may_reuse(ctx: StoreContext, task_id: str, project: str, name: str, task_typ
         and "archived" not in record.system_tags
         and not set(record.artifacts) - {DIFF_ARTIFACT}
         and not record.output_models
+        and not _is_written(ctx, record)
     )
+
+
+def _is_written(ctx: StoreContext, record: TaskRecord) -> bool:
+    """Tell whether a process still writes into an ended task: a child, or a rank that ends after rank zero."""
+    layout = TaskLayout(tasks.folder_of(ctx, record.id))
+    for writer in sorted(list_names(layout.writers), reverse=True)[:WRITERS_LIMIT]:
+        identity = read_writer(layout, writer)
+        if identity.get("pid") != os.getpid() and identity and owner_alive(identity) is True:
+            return True
+    return False
 
 
 def _hint(ctx: StoreContext, project: str, name: str, task_type: str) -> Path:
