@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from localtrack.errors import UsageError
 from localtrack.records.status import Status
-from localtrack.runtime.session import CHILD, Session, SessionOptions
+from localtrack.runtime.ownership import CHILD
+from localtrack.runtime.session import Session, SessionOptions
 
 if TYPE_CHECKING:
     from localtrack.api.task.handle import Section

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from localtrack.bindings.model_files import Event, Recorded
 from localtrack.records.model import ModelRecord
-from localtrack.runtime.session import open_record
+from localtrack.runtime.ownership import open_record
 from localtrack.services import models, outputs, storage, weights
 from localtrack.services.outputs import Filed, TaskAccess, Weights
 

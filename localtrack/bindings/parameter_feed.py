@@ -141,7 +141,7 @@ def _agent_record() -> TaskRecord | None:
 
 def _agent_task() -> tuple[Path, TaskRecord] | None:
     """Return folder and record of the task that an agent started this process for."""
-    from localtrack.runtime.session import agent_task, open_record
+    from localtrack.runtime.ownership import agent_task, open_record
     from localtrack.services.context import open_context
 
     task_id = agent_task()

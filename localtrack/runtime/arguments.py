@@ -77,7 +77,7 @@ def replace_early_hook(hook: ArgparseHook | None) -> None:
 
 def install_early(task_id: str) -> None:
     """Under an agent: feed the stored arguments into every parse from now on."""
-    from localtrack.runtime.session import open_record
+    from localtrack.runtime.ownership import open_record
     from localtrack.services.context import open_context
 
     try:

@@ -54,7 +54,8 @@ def _after_fork() -> None:
 
 def _attach(parent: Session) -> Session | None:
     from localtrack.errors import LocaltrackError
-    from localtrack.runtime.session import CHILD, Session, SessionOptions
+    from localtrack.runtime.ownership import CHILD
+    from localtrack.runtime.session import Session, SessionOptions
     from localtrack.services.context import StoreContext
 
     ctx = StoreContext(parent.ctx.store, parent.ctx.settings, parent.ctx.found_by)

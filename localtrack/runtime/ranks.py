@@ -22,14 +22,8 @@ from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.runtime import current
 from localtrack.runtime.monitor import MonitorOptions
-from localtrack.runtime.session import (
-    CHILD,
-    Session,
-    SessionOptions,
-    agent_task,
-    open_record,
-    storable_frameworks,
-)
+from localtrack.runtime.ownership import CHILD, agent_task, open_record, storable_frameworks
+from localtrack.runtime.session import Session, SessionOptions
 from localtrack.runtime.writer import process_identity
 from localtrack.services import tasks
 from localtrack.services.context import StoreContext

@@ -18,7 +18,8 @@ from localtrack.records.task import TaskRecord
 from localtrack.records.values import UnstorableValueError, encode
 from localtrack.runtime import current
 from localtrack.runtime.exits import Outcome
-from localtrack.runtime.session import OWNER, Session
+from localtrack.runtime.ownership import OWNER
+from localtrack.runtime.session import Session
 from localtrack.services import lifecycle, parameters, tasks
 from localtrack.services.context import StoreContext
 

@@ -12,7 +12,7 @@ from localtrack.errors import UsageError
 from localtrack.records.status import Status
 from localtrack.runtime import current
 from localtrack.runtime.arguments import install_early
-from localtrack.runtime.session import agent_task
+from localtrack.runtime.ownership import agent_task
 from localtrack.services import lifecycle, tasks
 from localtrack.services.context import StoreContext
 

@@ -23,17 +23,8 @@ from localtrack.records.status import Status, TaskTypes, parse_type
 from localtrack.records.task import STORE_URI, Json, TaskRecord
 from localtrack.runtime import current, ranks, seeds
 from localtrack.runtime.monitor import check_monitor_class, monitor_options
-from localtrack.runtime.session import (
-    CHILD,
-    OWNER,
-    Session,
-    SessionOptions,
-    agent_task,
-    claim_run,
-    open_record,
-    parent_of,
-    parents_frameworks,
-)
+from localtrack.runtime.ownership import CHILD, OWNER, agent_task, claim_run, open_record, parent_of, parents_frameworks
+from localtrack.runtime.session import Session, SessionOptions
 from localtrack.services import lifecycle, reuse, tasks
 from localtrack.services.context import StoreContext, current_user, open_context
 from localtrack.store.documents import now

@@ -21,7 +21,7 @@ from localtrack import Task
 from localtrack.bindings import model_files, model_records
 from localtrack.capture.launch import Launch
 from localtrack.runtime import current
-from localtrack.runtime.session import CHILD
+from localtrack.runtime.ownership import CHILD
 from localtrack.runtime.weight_callbacks import ModelInfo, WeightsFileHandler
 from localtrack.testing.bindings import BindingContract
 

@@ -12,7 +12,7 @@ from localtrack.api.connect import connect_object
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError, UsageError
 from localtrack.runtime import current, multi_node, remote
-from localtrack.runtime.session import agent_task
+from localtrack.runtime.ownership import agent_task
 from localtrack.services import lifecycle
 from localtrack.services.context import open_context
 

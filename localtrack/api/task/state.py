@@ -18,7 +18,7 @@ from localtrack.records.status import TaskStatusEnum as _TaskStatusEnum
 from localtrack.records.task import TaskRecord
 from localtrack.runtime.aborting import ABORT_TIMEOUT_KEY
 from localtrack.runtime.exits import Outcome
-from localtrack.runtime.session import OWNER
+from localtrack.runtime.ownership import OWNER
 from localtrack.services import lifecycle, tasks
 from localtrack.store.documents import now
 
