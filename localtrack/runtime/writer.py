@@ -118,7 +118,9 @@ class TaskWriter:
             (
                 state.last_iteration
                 for state in list(self.scalars.series.values())
-                if state.last_iteration != SINGLE_VALUE_ITERATION and not state.title.startswith(":monitor:")
+                if state.count
+                and state.last_iteration != SINGLE_VALUE_ITERATION
+                and not state.title.startswith(":monitor:")
             ),
             default=0,
         )

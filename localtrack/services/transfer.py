@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from localtrack.errors import InvalidValueError
+from localtrack.errors import CorruptFileError, InvalidValueError
 from localtrack.records import entry_points
 from localtrack.records.parameters import Entry, entry, parse_text, split_name, text_of, to_bool
 from localtrack.records.status import parse_type
@@ -23,10 +23,10 @@ from localtrack.records.task import Json, TaskRecord
 from localtrack.services.context import StoreContext
 from localtrack.services.parameters import (
     PROPERTIES,
-    configuration_text,
     dump_configuration,
     put_configuration,
 )
+from localtrack.services.reports import last_metrics
 from localtrack.services.script_edits import with_script
 from localtrack.store.blobs import read_content
 
@@ -38,14 +38,29 @@ _SCRIPT_FILES = frozenset({"diff", "source", "bundle", "requirements", "freeze"}
 _NOT_OWN = _SCRIPT_FILES | set(_SCRIPT_NAMES.values())
 
 
-def exported(record: TaskRecord, folder: Path) -> Json:
+def exported(record: TaskRecord, folder: Path, unread: list[str] | None = None) -> Json:
     """Return what a colleague needs to have the same task: its inputs and its names, and none of its outputs.
+
+    Args:
+        record: the task.
+        folder: its folder.
+        unread: takes what is wrong with a file that can't be read, whose text is empty then; without it that raises.
 
     Raises:
         CorruptFileError: a file of its code or configuration is gone or altered.
     """
     script = record.script
-    diff = _text(folder, script.get("diff")) or _text(folder, script.get("source"))
+
+    def text(stored: Json | None) -> str:
+        try:
+            return _text(folder, stored)
+        except (CorruptFileError, OSError) as error:
+            if unread is None:
+                raise
+            unread.append(str(error))
+            return ""
+
+    diff = text(script.get("diff")) or text(script.get("source"))
     return {
         "id": record.id, "name": record.name, "type": record.type, "comment": record.comment, "user": record.user,
         "created": record.created, "parent": record.parent or None, "project": record.project,
@@ -54,13 +69,12 @@ def exported(record: TaskRecord, folder: Path) -> Json:
         "script": {
             **{theirs: script.get(ours, "") for theirs, ours in _SCRIPT_NAMES.items()}, "diff": diff,
             "entry_point": entry_points.from_working_dir(script.get("entry_point", ""), script.get("working_dir", "")),
-            "requirements": {"pip": _text(folder, script.get("requirements")),
-                             "freeze": _text(folder, script.get("freeze"))},
+            "requirements": {"pip": text(script.get("requirements")), "freeze": text(script.get("freeze"))},
         },
         "hyperparams": _sections(record),
         "configuration": {
-            name: {"name": name, "value": configuration_text(folder, record, name) or "",
-                   "type": item.get("type", ""), "description": item.get("description", "")}
+            name: {"name": name, "value": text(item), "type": item.get("type", ""),
+                   "description": item.get("description", "")}
             for name, item in record.configuration.items()
         },
         "container": dict(record.container),
@@ -71,17 +85,43 @@ def exported(record: TaskRecord, folder: Path) -> Json:
     }  # fmt: skip
 
 
-def described(record: TaskRecord, folder: Path) -> Json:
-    """Return :func:`exported` with state and outputs, as ClearML's ``Task.data`` has them."""
-    body = exported(record, folder)
-    body["execution"]["artifacts"] = [{**item, "key": name} for name, item in record.artifacts.items()]
+def described(record: TaskRecord, folder: Path) -> tuple[Json, list[str]]:
+    """Return :func:`exported` with state and outputs, as ClearML's ``Task.data`` has them, and what can't be read."""
+    unread: list[str] = []
+    body = exported(record, folder, unread)
+    body["execution"]["artifacts"] = [_artifact(folder, name, item) for name, item in record.artifacts.items()]
     body["models"]["output"] = [{**model, "model": model.get("id", "")} for model in record.output_models]
-    return {
+    told = {
         **body, "status_reason": record.status_reason, "status_message": record.status_message,
         "status_changed": record.status_changed, "started": record.started or None, "completed": record.ended or None,
         "last_update": record.last_update, "last_iteration": record.last_iteration,
-        "last_metrics": record.last_metrics, "last_worker": record.runtime.get("agent") or record.runtime.get("hostname"),
-        "runtime": dict(record.runtime), "progress": record.progress,
+        "last_metrics": _metrics(record), "last_worker": record.runtime.get("agent") or record.runtime.get("hostname"),
+        "runtime": dict(record.runtime), "progress": record.progress, "last_change": record.last_update,
+    }  # fmt: skip
+    return told, unread
+
+
+def _artifact(folder: Path, name: str, item: Json) -> Json:
+    """Return an artifact's entry with ClearML's names beside its own."""
+    theirs = {
+        "key": name, "uri": item.get("url") or str(folder / str(item.get("file", ""))), "mode": "output",
+        "content_size": item.get("size_bytes", 0), "hash": item.get("sha256", ""),
+        "type_data": {"preview": item.get("preview", ""), "content_type": item.get("content_type", "")},
+        "display_data": [list(pair) for pair in item.get("metadata", {}).items()],
+    }  # fmt: skip
+    return {**item, **theirs}
+
+
+def _metrics(record: TaskRecord) -> Json:
+    """Return the last values by title and series, each with ClearML's names beside its own."""
+    return {
+        title: {
+            name: {**item, "metric": title, "variant": name, "value": item["last"], "min_value": item["min"],
+                   "max_value": item["max"], "min_value_iteration": item.get("min_iteration"),
+                   "max_value_iteration": item.get("max_iteration")}
+            for name, item in series.items()
+        }
+        for title, series in last_metrics(record).items()
     }  # fmt: skip
 
 

@@ -40,13 +40,16 @@ Point = tuple[int, int, int, float]
 
 @dataclass(slots=True)
 class SeriesState:
-    """What a writer remembers of one series: its number in the journal and the values that a search asks for."""
+    """What a writer remembers of one series: its number in the journal and the values that a search asks for.
+
+    The last value is that of the highest iteration, of several the one reported last.
+    """
 
     number: int
     title: str
     series: str
     last: float = float("nan")
-    last_iteration: int = 0
+    last_iteration: int = -(2**63)
     low: float = float("inf")
     low_iteration: int = 0
     high: float = float("-inf")
@@ -133,8 +136,9 @@ class ScalarJournal:
         except OSError as error:
             self._fail(error, state, body)
         state.count += 1
-        state.last = value
-        state.last_iteration = iteration
+        if iteration >= state.last_iteration:
+            state.last = value
+            state.last_iteration = iteration
         if value < state.low:
             state.low = value
             state.low_iteration = iteration

@@ -50,9 +50,20 @@ def test_out_of_order_iterations(task: Task) -> None:
     for step, value in ((5, 1.0), (1, 2.0), (5, 3.0), (3, 4.0)):
         task.get_logger().report_scalar("t", "s", value, step)
     expected = {"name": "s", "x": [1, 3, 5, 5], "y": [2.0, 4.0, 1.0, 3.0]}
-    assert task.get_reported_scalars()["t"]["s"] == expected
-    task.close()
-    assert task.get_reported_scalars()["t"]["s"] == expected
+    for _ in range(2):
+        assert task.get_reported_scalars()["t"]["s"] == expected
+        assert task.get_last_scalar_metrics()["t"]["s"] == {"last": 3.0, "min": 1.0, "max": 4.0}
+        assert task.get_last_iteration() == 5
+        task.close()
+
+
+def test_no_iteration_is_the_first(task: Task) -> None:
+    """An iteration of None is 0, as with ClearML; what is no number is named with its graph."""
+    task.set_initial_iteration(7)
+    task.get_logger().report_scalar("t", "s", 1.0, None)
+    with pytest.raises(ValueError, match=r"'t'/'s': the iteration must be an integer, not '5'"):
+        task.get_logger().report_scalar("t", "s", 1.0, "5")  # type: ignore[arg-type]
+    assert task.get_reported_scalars()["t"]["s"]["x"] == [7]
 
 
 def test_single_values(task: Task) -> None:

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from localtrack import Task
-from localtrack.errors import InvalidValueError, NotEditableError
+from localtrack.errors import CorruptFileError, InvalidValueError, NotEditableError
+from localtrack.records.fields import md5_name
 from localtrack.records.parameters import entry
 from localtrack.records.task import OUTPUT_FIELDS, TaskRecord
 from localtrack.services import tasks
@@ -178,13 +179,36 @@ def test_data_has_clearmls_fields(task: Task) -> None:
     assert (data.status, data.last_iteration, data.project, data.user) == ("completed", 3, "p", task.user)
     assert data.hyperparams["My section"].lr.value == "0.1"
     assert data.last_metrics.loss.train.last == 0.5
-    assert [artifact.key for artifact in data.execution.artifacts] == ["a"]
+    value = data.last_metrics[md5_name("loss")][md5_name("train")]
+    assert (value.metric, value.variant, value.value, value.min_value) == ("loss", "train", 0.5, 0.5)
+    with pytest.raises(KeyError):
+        _ = data.last_metrics["none"]
+    (artifact,) = data.execution.artifacts
+    assert (artifact.key, artifact.uri, artifact.hash) == ("a", task.artifacts["a"].url, task.artifacts["a"].hash)
+    assert data.completed >= data.started >= data.created
+    assert data.to_dict()["created"] == data.created.isoformat().replace("+00:00", "Z")
     assert data.script.repository == task.get_script()["repository"]
     with pytest.raises(AttributeError, match="no field 'nonsense'"):
         _ = data.nonsense
     found = Task.get_all(project=["p"], status=["completed"])
-    assert [item.id for item in found] == [task.id]
+    assert found.ok()
+    assert [item.id for item in found.response.tasks] == [task.id]
+    assert [item["id"] for item in found.response_data["tasks"]] == [task.id]
+    assert "1 task" in repr(found)
     assert Task.get_by_name("n") == task
+
+
+def test_data_gives_what_can_be_read(task: Task, caplog: pytest.LogCaptureFixture) -> None:
+    """A diff that is altered on the disk is empty in Task.data, and said; export_task refuses to leave it out."""
+    task.set_script(diff="--- a\n+++ b\n")
+    task.set_configuration_object("c", config_text="kept")
+    stored = task._read().script["diff"]
+    (task._where() / stored["file"]).write_text("altered")
+    assert task.data.script.diff == ""
+    assert task.data.configuration.c.value == "kept"
+    assert "does not match its checksum" in caplog.text
+    with pytest.raises(CorruptFileError):
+        task.export_task()
 
 
 def test_a_repository_is_found_by_its_folder(draft: Task, tmp_path: Path) -> None:

@@ -17,21 +17,29 @@ from localtrack.services.reports import SINGLE_VALUE_ITERATION, SUMMARY_TITLE
 class ScalarsSection(LoggerSection):
     """Numbers and lines of text."""
 
-    def report_scalar(self, title: str, series: str, value: float, iteration: int) -> None:
+    def report_scalar(self, title: str, series: str, value: float, iteration: int | None) -> None:
         """Report one point of a curve. When this returns, it survives the death of the process.
 
         Args:
             title: the graph.
             series: the line in it.
             value: any float; NaN and infinities stay what they are.
-            iteration: the x value, an integer.
+            iteration: the x value, an integer; None is 0.
 
         Raises:
             ValueError: a value that is no number, or an iteration that is no integer.
         """
         task = self._task
         writer = self._writer or self._open_writer()
-        writer.scalars.report(title, series, value, iteration + task._iteration_offset)
+        try:
+            step = iteration + task._iteration_offset  # type: ignore[operator]  # None is for the handler
+        except TypeError:
+            if iteration is not None:
+                raise ValueError(
+                    f"scalar {title!r}/{series!r}: the iteration must be an integer, not {iteration!r}"
+                ) from None
+            step = task._iteration_offset
+        writer.scalars.report(title, series, value, step)
 
     def report_single_value(self, name: str, value: float) -> None:
         """Report a value that has no iteration, such as a final accuracy.

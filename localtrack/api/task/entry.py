@@ -19,7 +19,7 @@ from localtrack.services.context import StoreContext, open_context
 
 if TYPE_CHECKING:
     from localtrack.api.task import Task
-    from localtrack.api.task.transfer import TaskData
+    from localtrack.api.task.transfer import TasksFound
     from localtrack.runtime.session import Session
 
 
@@ -213,21 +213,22 @@ class EntrySection(Section):
         return cls.get_task(task_name=task_name)
 
     @classmethod
-    def get_all(cls, session: Any = None, log: Any = None, **kwargs: Any) -> list[TaskData]:
-        """Return the data of all tasks that fit; the arguments of ClearML's ``tasks.get_all``.
+    def get_all(cls, session: Any = None, log: Any = None, **kwargs: Any) -> TasksFound:
+        """Return the data of all tasks that fit as ``.response.tasks``; the arguments of ClearML's ``tasks.get_all``.
 
         Args:
             session: kept for ClearML's signature.
             log: kept for ClearML's signature.
-            **kwargs: conditions as in ``task_filter``; ``id`` may be a list; ``only_fields`` is passed over.
+            **kwargs: conditions as in ``task_filter``; ``id`` may be a list; there is no limit without
+                ``page_size``; ``only_fields`` is passed over: all are there.
 
         Raises:
             InvalidValueError: a filter that can't be understood; names the field.
         """
-        from localtrack.api.task import Task
+        from localtrack.api.task.transfer import TasksFound
 
         wanted = {name: value for name, value in kwargs.items() if name != "only_fields"}
-        return [found.data for found in cls.get_tasks(task_filter=wanted) if isinstance(found, Task)]
+        return TasksFound([found.data for found in cls.get_tasks(task_filter=wanted)])
 
     @classmethod
     def debug_simulate_remote_task(cls, task_id: str, reset_task: bool = False) -> None:

@@ -5,6 +5,7 @@ Source: ClearML's Task.data, export_task, import_task, update_task, import_offli
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from localtrack.errors import InvalidValueError, TaskNotFoundError
 from localtrack.records.task import TaskRecord
 from localtrack.services import models, tasks, transfer
 from localtrack.services.context import open_context
+from localtrack.store.documents import seconds
 
 if TYPE_CHECKING:
     from localtrack.api.task import Task
@@ -55,6 +57,65 @@ class TaskData(Mapping[str, Any]):
         return f"TaskData({dict(self._body)!r})"
 
 
+class WholeTask(TaskData):
+    """The data of a task: its times are ``datetime`` objects in UTC, as ClearML's are; ``to_dict`` has them as texts."""
+
+    _TIMES = frozenset({"created", "started", "completed", "status_changed", "last_update", "last_change"})
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._body[name]
+        if name == "last_metrics":
+            return HashedData(value)
+        if name in self._TIMES and value:
+            return dt.datetime.fromtimestamp(seconds(value), dt.timezone.utc)
+        return _look(value)
+
+
+class HashedData(TaskData):
+    """Values by title or series; also by the MD5 of that, under which ClearML has them."""
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._body:
+            from localtrack.records.fields import md5_name
+
+            name = next((known for known in self._body if md5_name(known) == name), name)
+        value = self._body[name]
+        return HashedData(value) if any(isinstance(item, dict) for item in value.values()) else TaskData(value)
+
+
+class TasksFound:
+    """What :meth:`Task.get_all` returns, after ClearML's response: the tasks are ``response.tasks``.
+
+    Args:
+        tasks: the data of the tasks.
+    """
+
+    def __init__(self, tasks: list[WholeTask]) -> None:
+        self._tasks = tasks
+
+    @property
+    def tasks(self) -> list[WholeTask]:
+        """The data of the tasks."""
+        return self._tasks
+
+    @property
+    def response(self) -> TasksFound:
+        """What was found: this very object."""
+        return self
+
+    @property
+    def response_data(self) -> dict[str, Any]:
+        """The same as dicts, under ``tasks``."""
+        return {"tasks": [task.to_dict() for task in self._tasks]}
+
+    def ok(self) -> bool:
+        """Return True: what goes wrong raises here."""
+        return True
+
+    def __repr__(self) -> str:
+        return f"TasksFound({len(self._tasks)} tasks)"
+
+
 def _look(value: Any) -> Any:
     if isinstance(value, dict):
         return TaskData(value)
@@ -65,9 +126,15 @@ class TransferSection(Section):
     """The whole of a task."""
 
     @property
-    def data(self) -> TaskData:
-        """All of the task as it is now, by ClearML's field names: ``task.data.script.repository``."""
-        return TaskData(transfer.described(self._record_now(), self._where()))
+    def data(self) -> WholeTask:
+        """All of the task as it is now, by ClearML's field names: ``task.data.script.repository``.
+
+        Times are ``datetime`` objects. A text whose file is gone or altered is empty here, which is logged.
+        """
+        body, unread = transfer.described(self._record_now(), self._where())
+        for problem in unread:
+            logging.getLogger("localtrack").warning("task %s: %s", self._id, problem)
+        return WholeTask(body)
 
     def _record_now(self) -> TaskRecord:
         """Return the task's record with what its models say themselves."""
