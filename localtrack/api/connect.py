@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping, MutableMapping, MutableSequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -296,7 +295,9 @@ def connect_configuration(
         )
     path = Path(configuration)
     if text is not None:
-        handle, copy = tempfile.mkstemp(prefix="localtrack_config_", suffix=path.suffix)
+        from tempfile import mkstemp
+
+        handle, copy = mkstemp(prefix="localtrack_config_", suffix=path.suffix)
         with os.fdopen(handle, "w", encoding="utf-8", errors="surrogatepass") as stream:
             stream.write(text)
         return copy if isinstance(configuration, str) else Path(copy)

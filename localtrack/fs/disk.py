@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 import time
 from collections.abc import Callable, Iterable
@@ -353,9 +352,11 @@ class Disk:
             fd = self.open_new(final)
         except FileExistsError:
             return same()
+        from shutil import copyfileobj
+
         try:
             with os.fdopen(fd, "wb") as stream, open(temporary, "rb") as source:
-                shutil.copyfileobj(source, stream, COPY_CHUNK_BYTES)
+                copyfileobj(source, stream, COPY_CHUNK_BYTES)
                 stream.flush()
                 if self.sync:
                     os.fsync(stream.fileno())
@@ -379,9 +380,11 @@ def remove_tree(path: Path, attempts: int = 5) -> None:
     Raises:
         OSError: something in it can't be removed.
     """
+    from shutil import rmtree  # it loads what unpacks archives, which importing Task shall not wait for
+
     for attempt in range(attempts):
         try:
-            shutil.rmtree(path)
+            rmtree(path)
         except FileNotFoundError:
             return
         except OSError as error:

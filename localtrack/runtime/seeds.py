@@ -5,7 +5,7 @@ Source: ClearML's Task.set_random_seed; ClearML seeds with 1337 by itself, local
 
 from __future__ import annotations
 
-import random
+import importlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -49,7 +49,7 @@ def _try(name: str, seed: int) -> bool:
 
 
 _SEEDERS: dict[str, Callable[[Any, int], object]] = {
-    "random": lambda module, seed: random.seed(seed),
+    "random": lambda module, seed: importlib.import_module("random").seed(seed),
     "numpy": lambda module, seed: module.random.seed(seed % 2**32),
     "torch": lambda module, seed: module.manual_seed(seed),
     "tensorflow": lambda module, seed: module.random.set_seed(seed),

@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import struct
 import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
 
 _CREDENTIALS = struct.Struct("3i")
 _MESSAGE_BYTES = 4096
@@ -126,6 +129,8 @@ class WakeupSocket:
         """
         if "trio" in sys.modules:
             return None
+        import socket
+
         ours = cls(*socket.socketpair(), pid)
         try:
             ours._reader.setblocking(False)
@@ -142,6 +147,8 @@ class WakeupSocket:
 
     def read(self) -> list[int]:
         """Return the signals that this process, and no child that shares the socket, was sent since the last call."""
+        import socket
+
         found: list[int] = []
         while True:
             try:

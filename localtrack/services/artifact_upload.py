@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -176,6 +175,8 @@ class _Upload:
         return {**entry, "form": beside[-1]} if beside[-1] else entry
 
     def _pickled(self, value: Any) -> Json:
+        import pickle
+
         try:
             data = pickle.dumps(value)
         except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import stat
 from collections.abc import Iterable
 from dataclasses import replace
@@ -74,7 +73,9 @@ def _load_pickle(ctx: StoreContext, folder: Path, entry: Json, path: Path, allow
             "LOCALTRACK_TRUST_PICKLES=1, if you trust them",
             path=str(path),
         )
-    return pickle.loads(data)
+    from pickle import loads
+
+    return loads(data)
 
 
 def _check_not_blocked(ctx: StoreContext, entry: Json, allow_pickle: bool | None) -> None:

@@ -5,9 +5,7 @@ Source: docs/format/v1.md, "Finding a store".
 
 from __future__ import annotations
 
-import getpass
 import os
-import socket
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,12 +100,16 @@ def open_context(root: str | os.PathLike[str] | None = None, *, create: bool = T
 
 def current_user() -> str:
     """Return the login name of the user; their number where there is no name."""
+    from getpass import getuser
+
     try:
-        return getpass.getuser()
+        return getuser()
     except (KeyError, OSError, ImportError):
         return f"uid-{os.getuid()}"
 
 
 def host_name() -> str:
     """Return this host's short name."""
-    return socket.gethostname().split(".")[0]
+    from socket import gethostname
+
+    return gethostname().split(".")[0]

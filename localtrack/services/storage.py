@@ -11,7 +11,6 @@ import hashlib
 import logging
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -342,8 +341,10 @@ def _path(url: str) -> Path:
 
 
 def _copy(source: Path, target: Path) -> None:
+    from shutil import copyfileobj  # what it loads besides, importing Logger shall not wait for
+
     with open(source, "rb") as reader, open(target, "xb") as writer:
-        shutil.copyfileobj(reader, writer, CHUNK_BYTES)
+        copyfileobj(reader, writer, CHUNK_BYTES)
         writer.flush()
         os.fsync(writer.fileno())
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -29,7 +28,6 @@ LAST_GENERATION = 10**18 - 1
 _FOREIGN = frozenset({errno.EINVAL, errno.ELOOP, errno.EISDIR, errno.EFBIG, errno.ENXIO})
 
 R = TypeVar("R", TaskRecord, ModelRecord)
-_CHANCE = random.SystemRandom()  # the module's own generator is the script's: its numbers must not depend on us
 
 
 class LogLayout(Protocol):
@@ -226,7 +224,9 @@ def commit(
         data = encode(kind, wanted, number, current.generation, author, change, at)
         if disk.publish(data, layout.generation(number)):
             return replace(wanted, generation=number)
-        time.sleep(_CHANCE.uniform(0.001, min(0.2, 0.002 * 2 ** min(attempt, 7))))
+        from random import SystemRandom  # its own generator is the script's: its numbers must not depend on us
+
+        time.sleep(SystemRandom().uniform(0.001, min(0.2, 0.002 * 2 ** min(attempt, 7))))
     raise StoreError(
         f"could not commit to {layout.folder}: {ATTEMPTS} races lost in a row; too many writers change this {kind.word} "
         "at once",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -401,3 +404,32 @@ class TestOutputUri:
         second = start(output_uri=asked, **again)
         assert second.id == first.id
         assert second._read().output_uri == kept
+
+
+def test_importing_task_is_light() -> None:
+    """What only some calls need is loaded by them: sockets, archives, pickles, random numbers, every large library."""
+    heavy = (
+        "socket random tempfile shutil pickle gzip getpass zipfile subprocess multiprocessing numpy pandas pyarrow yaml"
+    )
+    code = f"""
+        import sys
+        import dataclasses, inspect, json, logging, pathlib, threading
+        before = set(sys.modules)
+        from localtrack import Logger, Task, TaskTypes
+        print(*sorted(set({heavy.split()!r}) & (set(sys.modules) - before)))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_a_task_may_be_given_itself(draft: Task) -> None:
+    """Where an id is asked for, the task itself will do, and blanks around an id; anything else is named."""
+    assert Task.get_task(task_id=draft) == draft  # type: ignore[arg-type]
+    assert Task.get_task(task_id=f" {draft.id} ") == draft
+    assert Task.get_tasks(task_ids=[draft, draft.id]) == [draft, draft]  # type: ignore[list-item]
+    child = Task.clone(draft, parent=draft)
+    assert child.parent == draft.id
+    child.set_comment(None)
+    assert child.comment == ""
+    with pytest.raises(InvalidValueError, match="not by 123"):
+        Task.get_task(task_id=123)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 import stat
 from collections.abc import Callable
@@ -106,7 +107,7 @@ def test_full_disk_without_hard_links_leaves_no_torn_name(
     """A copy that does not fit gives its name back, so that the next try can have it."""
     monkeypatch.setattr(os, "link", _always(errno.EPERM))
     with monkeypatch.context() as patch:
-        patch.setattr(disk_module.shutil, "copyfileobj", _always(errno.ENOSPC))
+        patch.setattr(shutil, "copyfileobj", _always(errno.ENOSPC))
         with pytest.raises(OSError, match="No space"):
             disk.publish(b"abc", final)
         assert not final.exists()
@@ -383,7 +384,7 @@ def test_remove_tree_tries_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """A folder that is still in use for a moment is removed at last; one that is gone is fine."""
     monkeypatch.setattr(disk_module.time, "sleep", lambda seconds: None)
     (tmp_path / "a" / "b").mkdir(parents=True)
-    rmtree = disk_module.shutil.rmtree
+    rmtree = shutil.rmtree
     busy = [1, 2]
 
     def slow(path: Path) -> None:
@@ -392,7 +393,7 @@ def test_remove_tree_tries_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             raise OSError(errno.ENOTEMPTY, "Directory not empty")
         rmtree(path)
 
-    monkeypatch.setattr(disk_module.shutil, "rmtree", slow)
+    monkeypatch.setattr(shutil, "rmtree", slow)
     remove_tree(tmp_path / "a")
     remove_tree(tmp_path / "a")
     remove_files([tmp_path / "nothing"])

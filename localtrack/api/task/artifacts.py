@@ -22,7 +22,6 @@ from localtrack.errors import (
     UsageError,
 )
 from localtrack.records.task import Json
-from localtrack.runtime.registered import RegisteredFrames
 from localtrack.services import artifacts
 from localtrack.store.documents import seconds
 
@@ -278,9 +277,9 @@ class ArtifactsSection(Section):
 
     def unregister_artifact(self, name: str) -> None:
         """Store a registered DataFrame for the last time and watch it no more; the artifact stays."""
-        registered = self.get_registered_artifacts()
-        if isinstance(registered, RegisteredFrames):
-            registered.unregister(name)
+        session = self._session
+        if session is not None and session.registered is not None and self._owned:
+            session.registered.unregister(name)
 
     def get_registered_artifacts(self) -> MutableMapping[str, Any]:
         """Return the watched DataFrames by name; assigning another one to a name stores that from now on."""

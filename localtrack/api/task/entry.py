@@ -154,7 +154,8 @@ class EntrySection(Section):
         """
         ctx = open_context()
         if task_id:
-            return cls._of_id(ctx, task_id if is_task_id(task_id) else tasks.resolve(ctx, task_id))
+            wanted = _id_of(task_id)
+            return cls._of_id(ctx, wanted if is_task_id(wanted) else tasks.resolve(ctx, wanted))
         if not task_name and not project_name and not task_filter:
             raise InvalidValueError("get_task needs task_id, or project_name and task_name")
         found = search.last_modified(ctx, search.Search(project_name, task_name, tags, allow_archived, task_filter))
@@ -186,8 +187,8 @@ class EntrySection(Section):
         """
         ctx = open_context()
         if task_ids:
-            wanted = [task_ids] if isinstance(task_ids, str) else task_ids
-            return [cls._of_id(ctx, task_id) for task_id in wanted]
+            listed = [task_ids] if isinstance(task_ids, str) else task_ids
+            return [cls._of_id(ctx, _id_of(task_id)) for task_id in listed]
         found = search.places(ctx, search.Search(project_name, task_name, tags, allow_archived, task_filter))
         return cls._of_places(ctx, found)
 
@@ -373,7 +374,7 @@ class EntrySection(Section):
         source_task: Task | str | None = None,
         name: str | None = None,
         comment: str | None = None,
-        parent: str | None = None,
+        parent: Task | str | None = None,
         project: str | None = None,
     ) -> Task:
         """Return a draft with a task's code, parameters, configuration and tags, and none of its outputs.
@@ -382,7 +383,7 @@ class EntrySection(Section):
             source_task: the task or its id.
             name: the draft's name; ``Clone Of NAME`` without one.
             comment: the draft's comment.
-            parent: id of its parent; the source's parent, or the source, without one.
+            parent: its parent or the id of that; the source's parent, or the source, without one.
             project: its project; that of the source without one.
 
         Raises:
@@ -391,6 +392,19 @@ class EntrySection(Section):
         if source_task is None:
             raise TaskNotFoundError("Task.clone needs source_task: a task or its id")
         ctx = open_context()
-        source_id = source_task if isinstance(source_task, str) else source_task._id
-        record = tasks.clone(ctx, source_id, name=name, comment=comment, parent=parent, project=project)
+        parent_id = None if parent is None else _id_of(parent)
+        record = tasks.clone(ctx, _id_of(source_task), name=name, comment=comment, parent=parent_id, project=project)
         return cls._of_id(ctx, record.id)
+
+
+def _id_of(task: object) -> str:
+    """Return the id of a task that is given by it, blanks around it or not, or as itself.
+
+    Raises:
+        InvalidValueError: it is neither.
+    """
+    if isinstance(task, Section):
+        return task._id
+    if not isinstance(task, str):
+        raise InvalidValueError(f"a task is given by its id, a text, not by {task!r:.80}")
+    return task.strip()

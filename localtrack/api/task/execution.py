@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from localtrack.api.connect import connect_object
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError, UsageError
-from localtrack.runtime import current, multi_node, remote
+from localtrack.runtime import current, remote
 from localtrack.runtime.ownership import agent_task
 from localtrack.services import lifecycle
 from localtrack.services.context import open_context
@@ -175,6 +175,8 @@ class ExecutionSection(Section):
             InvalidValueError: less than one node.
             UsageError: this process does not run the task, or the task came from no queue and none is named.
         """
+        from localtrack.runtime import multi_node
+
         session = current.get()
         if session is None or session.task_id != self._id:
             raise UsageError(f"task {self._id} is not run by this process: Task.init first", task_id=self._id)

@@ -146,9 +146,10 @@ class IdentitySection(Section):
     def comment(self, value: str) -> None:
         self.set_comment(value)
 
-    def set_comment(self, comment: str) -> None:
-        """Replace the free text about the task."""
-        self._edit(lambda record: replace(record, comment=str(comment)), "comment")
+    def set_comment(self, comment: str | None) -> None:
+        """Replace the free text about the task; None is an empty one."""
+        text = str(comment or "")
+        self._edit(lambda record: replace(record, comment=text), "comment")
 
     @property
     def parent(self) -> str | None:
