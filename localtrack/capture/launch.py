@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -155,7 +154,9 @@ def _jobs(env: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _host() -> str:
-    return boot_id() or socket.gethostname()
+    from socket import gethostname
+
+    return boot_id() or gethostname()
 
 
 def _process(pid: int) -> tuple[str, ...]:
