@@ -57,7 +57,32 @@ class Finished:
 def missing() -> str:
     """Return why no lab can run here, with the packages to install; empty when one can."""
     absent = [package for program, package in PACKAGES.items() if shutil.which(program, path=SYSTEM_PATH) is None]
-    return f"no NFS lab here: apt-get install {' '.join(absent)}" if absent else ""
+    if absent:
+        return f"no NFS lab here: apt-get install {' '.join(absent)}"
+    said = _try_kernel()
+    return f"no NFS lab here: this machine runs no program in a user-mode kernel: {said}" if said else ""
+
+
+def _try_kernel() -> str:
+    """Return what a kernel says that can't run a single program; empty when it can.
+
+    A processor with more registers than a kernel knows of (AMX) makes it so, whatever the lab does.
+    """
+    arguments = ["linux.uml", "mem=64M", "rootfstype=hostfs", "rootflags=/", "ro", "root=/dev/root", "init=/bin/true"]
+    done = subprocess.run(
+        [*arguments, "con=null", "con0=fd:0,fd:1", "ssl=null"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=60,
+        env={**os.environ, "TMPDIR": _memory_folder(), "PATH": SYSTEM_PATH},
+    )
+    lines = done.stdout.decode(errors="replace").splitlines()
+    return next((line.strip() for line in lines if "regs failed" in line), "")
+
+
+def _memory_folder(otherwise: str = tempfile.gettempdir()) -> str:
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else otherwise
 
 
 class Host:
@@ -76,14 +101,13 @@ class Host:
             f"eth0=daemon,02:00:00:00:00:{last:02x},unix,{switch}",
             f"lab_name={name}", f"lab_address={address}", f"lab_role={role}", f"lab_control={self._control}",
         ]  # fmt: skip
-        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else str(lab.folder)
         self._process = subprocess.Popen(
             arguments,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            env={**os.environ, "TMPDIR": memory, "PATH": SYSTEM_PATH},
+            env={**os.environ, "TMPDIR": _memory_folder(str(lab.folder)), "PATH": SYSTEM_PATH},
         )
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
