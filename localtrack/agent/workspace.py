@@ -116,7 +116,7 @@ def build_command(python: str, source: Path, task_id: str, script: Mapping[str, 
         return (*head, "-m", module, *argv)
     if not entry:
         raise CodeUnavailableError(
-            f"task {task_id} has no entry point recorded: it ran in a notebook or a shell; run it once as a script",
+            f"task {task_id} has no entry point recorded: it ran in an interactive shell; run it once as a script",
             task_id=task_id,
         )
     path = _inside(source, entry, task_id)

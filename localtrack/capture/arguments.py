@@ -103,7 +103,8 @@ class ArgparseHook:
     def _wrap(self, original: Parse) -> Parse:
         @functools.wraps(original)
         def parse(parser: argparse.ArgumentParser, args: Any = None, namespace: Any = None) -> Any:
-            if not self._is_active or getattr(_local, "unwatched", False):
+            is_magic = type(parser).__module__.startswith("IPython.")  # %%capture and others parse by argparse
+            if not self._is_active or is_magic or getattr(_local, "unwatched", False):
                 return original(parser, args, namespace)
             session: ParseSession | None = getattr(self._local, "session", None)
             if session is None:

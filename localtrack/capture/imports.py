@@ -32,11 +32,14 @@ class ImportScan:
     errors: tuple[str, ...]
 
 
-def scan_imports(entry: Path | None, roots: Sequence[Path], modules: Mapping[str, ModuleType]) -> ImportScan:
+def scan_imports(
+    entry: Path | None, roots: Sequence[Path], modules: Mapping[str, ModuleType], *, sources: Sequence[str] = ()
+) -> ImportScan:
     """Collect the imports of the entry script and of every module of ``modules`` that lies below ``roots``.
 
     Local modules that are only named, not loaded yet, are followed on disk. Modules that a local
-    module holds by other means (``importlib.import_module``) count as imported too.
+    module holds by other means (``importlib.import_module``) count as imported too. ``sources`` is code that
+    lies in no file of Python, such as a notebook's cells.
     """
     bases = [os.path.realpath(root) for root in roots]
     if entry is not None:
@@ -50,6 +53,8 @@ def scan_imports(entry: Path | None, roots: Sequence[Path], modules: Mapping[str
         if isinstance(file, str) and (real := scanner.find_local(file)):
             scanner.add_file(real)
             scanner.add_values(names)
+    for source in sources:
+        scanner.add_source(source)
     scanner.run()
     foreign = frozenset(name for name in scanner.names if name.partition(".")[0] not in _own_names())
     return ImportScan(foreign, tuple(scanner.seen), tuple(scanner.errors))
@@ -151,6 +156,13 @@ class _Scanner:
             if isinstance(name, str):
                 self.names.add(name)
 
+    def add_source(self, source: str) -> None:
+        data = source.encode("utf-8", "replace")
+        self._scanned_bytes += len(data)
+        for level, name in parse_imports(data, use_tree=self._scanned_bytes <= AST_BUDGET_BYTES):
+            if not level:
+                self._add_name(name)
+
     def run(self) -> None:
         while self._queue:
             file = self._queue.pop()
@@ -161,9 +173,12 @@ class _Scanner:
                         folder = os.path.dirname(folder)
                     self._follow(folder, name)
                     continue
-                self.names.add(name)
-                for base in self.bases:
-                    self._follow(base, name)
+                self._add_name(name)
+
+    def _add_name(self, name: str) -> None:
+        self.names.add(name)
+        for base in self.bases:
+            self._follow(base, name)
 
     def _parse(self, file: str) -> list[tuple[int, str]]:
         try:

@@ -16,8 +16,6 @@ from pathlib import Path
 
 #: A notebook is parsed and kept up to this size: past it somebody stored data in its outputs.
 NOTEBOOK_LIMIT_BYTES = 100 << 20
-#: Where the file of the notebook can't be found.
-DEFAULT_NAME = "notebook"
 
 _IN_PYTHON = frozenset({"time", "timeit", "capture", "prun", "memit", "mprun"})
 _CELL_MAGIC = re.compile(r"\s*%%(\w[\w.]*)")
@@ -96,6 +94,27 @@ def parse_cells(data: bytes, name: str) -> list[Cell]:
             if isinstance(text, str):
                 found.append(Cell(text, str(cell.get("id") or "")))
     return found
+
+
+def with_unsaved(saved: Sequence[Cell], unsaved: Iterable[Cell]) -> list[Cell]:
+    """Return the cells of a file as they are in the editor, as far as is known: with those that ran since it was saved.
+
+    Args:
+        saved: the file's cells.
+        unsaved: cells in the order in which they ran after that; the last one of an id counts.
+    """
+    cells = list(saved)
+    places = {cell.id: place for place, cell in enumerate(cells) if cell.id}
+    known = {cell.source.strip() for cell in cells}
+    for cell in unsaved:
+        if cell.id in places:
+            cells[places[cell.id]] = cell
+        elif cell.source.strip() not in known:
+            if cell.id:
+                places[cell.id] = len(cells)
+            cells.append(cell)
+            known.add(cell.source.strip())
+    return cells
 
 
 def build_notebook(cells: Iterable[Cell]) -> bytes:

@@ -36,7 +36,12 @@ class PackageState:
 
 
 def capture_packages(
-    entry: Path | None, roots: Sequence[Path], modules: Mapping[str, ModuleType], *, path: Sequence[str] | None = None
+    entry: Path | None,
+    roots: Sequence[Path],
+    modules: Mapping[str, ModuleType],
+    *,
+    path: Sequence[str] | None = None,
+    sources: Sequence[str] = (),
 ) -> PackageState:
     """Record the packages in use.
 
@@ -45,12 +50,13 @@ def capture_packages(
         roots: Folders whose modules are the user's own code, such as the repository.
         modules: ``sys.modules``; it is copied at once, as other threads import meanwhile.
         path: The folders where distributions are installed; ``sys.path`` when None.
+        sources: Code of the user's that lies in no file of Python, such as a notebook's cells.
     """
     loaded = dict(modules)
     installed = list_distributions(path)
     errors = list(installed.errors)
     try:
-        scan = scan_imports(entry, roots, loaded)
+        scan = scan_imports(entry, roots, loaded, sources=sources)
     except (OSError, ValueError, RuntimeError) as error:
         scan = ImportScan(frozenset(), (), (f"looking for the imports of {entry}: {error}",))
     errors.extend(scan.errors)

@@ -16,6 +16,9 @@ from localtrack.capture.redaction import storable_text
 #: A script outside of git is kept whole up to this size.
 SCRIPT_LIMIT_BYTES = 1_000_000
 
+#: What a notebook is called whose file can't be found.
+NOTEBOOK_NAME = "notebook"
+
 
 @dataclass(frozen=True, slots=True)
 class ScriptState:
@@ -108,6 +111,41 @@ def capture_script(main_module: ModuleType | None, argv: Sequence[str], cwd: Pat
         as_clearml=is_answered(),
         errors=tuple(errors),
     )
+
+
+def capture_notebook(notebook: Path | None, script: bytes, cwd: Path, git: GitState | None) -> ScriptState:
+    """Describe a notebook as the script that its code makes.
+
+    Args:
+        notebook: its file, None where it can't be found.
+        script: its code as one script.
+        cwd: The working directory at the start.
+        git: The repository of the notebook, if any.
+    """
+    errors: list[str] = []
+    root = git.root if git is not None else None
+    place = script_place(notebook, cwd)
+    return ScriptState(
+        entry_point=storable_text(_relative(place, root) or place.name),
+        working_dir=storable_text(_find_working_dir(cwd, root, errors)),
+        script_path=storable_text(str(notebook)) if notebook is not None else "",
+        cwd=storable_text(str(cwd)),
+        argv=(),  # the kernel's own: the notebook has none
+        python_binary=os.path.basename(sys.executable or "python"),
+        python_path=storable_text(sys.executable or ""),
+        python_version=".".join(str(part) for part in sys.version_info[:3]),
+        script=script,
+        as_clearml=is_answered(),
+        errors=tuple(errors),
+    )
+
+
+def script_place(notebook: Path | None, cwd: Path) -> Path:
+    """Return where a notebook's script belongs: beside it, under a name that no other code has."""
+    if notebook is None:
+        notebook = cwd / f"{NOTEBOOK_NAME}.ipynb"
+    place = notebook.with_suffix(".py")
+    return place if not os.path.lexists(place) else notebook.with_name(f"{notebook.name}.py")
 
 
 def _find_module(main_module: ModuleType | None) -> str:

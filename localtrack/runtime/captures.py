@@ -23,6 +23,7 @@ from localtrack.services.context import StoreContext
 
 if TYPE_CHECKING:
     from localtrack.capture.packages import PackageState
+    from localtrack.runtime.notebooks import NotebookWatch
 
 Commit = Callable[[Callable[[TaskRecord], TaskRecord], str], object]
 
@@ -37,9 +38,13 @@ class Captures:
         folder: the task's folder.
         commit: takes a change of the task and its label.
         remote: an agent runs it: its code is recorded already and stays.
+        notebook: the notebook that runs instead of a script.
     """
 
-    def __init__(self, ctx: StoreContext, folder: Path, commit: Commit, *, remote: bool) -> None:
+    def __init__(
+        self, ctx: StoreContext, folder: Path, commit: Commit, *, remote: bool, notebook: NotebookWatch | None = None
+    ) -> None:
+        self._notebook = notebook
         self._ctx = ctx
         self._keep = commit
         self._folder = folder
@@ -74,6 +79,8 @@ class Captures:
         except Exception as error:  # the capture border: tracking never breaks the run
             errors.append(f"capture: {type(error).__name__}: {error}")
         self._commit(fields, runtime, environment, errors)
+        if self._notebook is not None:
+            self._notebook.begin(self.finish)
 
     def hurry(self) -> None:
         """Begin now: the run ends."""
@@ -92,10 +99,13 @@ class Captures:
 
     def _code(self, errors: list[str]) -> Json:
         from localtrack.capture.git import capture_git, find_root
-        from localtrack.capture.script import capture_script, find_entry_script
+        from localtrack.capture.script import capture_notebook, capture_script, find_entry_script
 
-        self._entry = find_entry_script(self._main, self._argv, self._cwd)
-        start = self._entry.parent if self._entry is not None else self._cwd
+        notebook = self._notebook.read() if self._notebook is not None else None
+        if notebook is None:
+            self._entry = find_entry_script(self._main, self._argv, self._cwd)
+        at = notebook.path if notebook is not None else self._entry
+        start = at.parent if at is not None else self._cwd
         root = None if self._choices.standalone else find_root(start)
         self._roots = [root or start]
         packages = self._find_packages(errors)
@@ -108,7 +118,10 @@ class Captures:
                 local_files=[Path(name) for name in packages.local_files],
             )
             errors += git.errors
-        script = capture_script(self._main, self._argv, self._cwd, git)
+        if notebook is not None:
+            script = capture_notebook(notebook.path, notebook.script, self._cwd, git)
+        else:
+            script = capture_script(self._main, self._argv, self._cwd, git)
         errors += script.errors
         fields = code.store_script(self._ctx, self._folder, git, script)
         self._is_diff_large = bool(git and git.is_diff_large and fields["diff"])
@@ -120,7 +133,8 @@ class Captures:
         from localtrack.capture.packages import capture_packages
 
         self._modules_seen = len(sys.modules)
-        packages = capture_packages(self._entry, self._roots, dict(sys.modules))
+        sources = self._notebook.sources if self._notebook is not None else ()
+        packages = capture_packages(self._entry, self._roots, dict(sys.modules), sources=sources)
         errors += packages.errors
         try:
             return self._choices.apply(packages)

@@ -24,6 +24,7 @@ from localtrack.records.task import Json, TaskRecord
 from localtrack.runtime.aborting import AbortCallback
 from localtrack.runtime.edits import PatientEdits
 from localtrack.runtime.exits import ExitWatch, Outcome, main_frame
+from localtrack.runtime.kernels import running_notebook
 from localtrack.runtime.monitor import MonitorOptions, ResourceMonitor
 from localtrack.runtime.ownership import (
     CHILD,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from localtrack.runtime.arguments import ArgumentFeed
     from localtrack.runtime.bindings import Bindings
     from localtrack.runtime.captures import Captures
+    from localtrack.runtime.notebooks import NotebookWatch
     from localtrack.runtime.registered import RegisteredFrames
     from localtrack.services.recording import Recorder
 
@@ -116,6 +118,7 @@ class Session:
         self.monitor: ResourceMonitor | None = None
         self.registered: RegisteredFrames | None = None
         self.captures: Captures | None = None
+        self.notebook: NotebookWatch | None = None
         self._capture: threading.Thread | None = None
         self._hurry: Callable[[], None] = lambda: None
         self._tee: ConsoleTee | None = None
@@ -186,6 +189,7 @@ class Session:
             return
         self._tell_children()
         self._install_tee()
+        self.notebook = running_notebook(self) if not self.options.remote else None
         self._watch_exit()
         self._signals = SignalWatch(self._end_by_signal, self.pid, self._note_signal)
         self._signals.install()
@@ -196,6 +200,8 @@ class Session:
         self._bind_frameworks()
         self._start_monitor()
         self._start_captures()
+        if self.notebook is not None:
+            self.notebook.install()
         self.writer.on_tick.append(self.edits.retry)
         if self.writer.identity["claim"]:
             self.writer.on_beat = self._check_claim
@@ -206,7 +212,7 @@ class Session:
         os.environ[FRAMEWORKS_VARIABLE] = json.dumps(storable_frameworks(self.options.frameworks))
 
     def _watch_exit(self) -> None:
-        self._exits = ExitWatch(main_frame())
+        self._exits = ExitWatch(main_frame() if self.notebook is None else None)
         self._exits.install()
 
     def _feed_arguments(self, frame: FrameType | None) -> None:
@@ -261,7 +267,9 @@ class Session:
         def commit(change: Callable[[TaskRecord], TaskRecord], label: str) -> object:
             return self.update(change, label, checked=False)
 
-        self.captures = captures = Captures(self.ctx, self.folder, commit, remote=self.options.remote)
+        self.captures = captures = Captures(
+            self.ctx, self.folder, commit, remote=self.options.remote, notebook=self.notebook
+        )
         self._capture = threading.Thread(target=captures.run, name="localtrack-capture", daemon=True)
         self._capture.start()
         self._hurry = captures.hurry
@@ -432,7 +440,10 @@ class Session:
         if os.getpid() != self.pid:
             return
         exits = self._exits
-        self.close(exits.outcome() if exits is not None else None, exiting=True)
+        outcome = exits.outcome() if exits is not None else None
+        if outcome is not None and self.notebook is not None:
+            outcome = self.notebook.outcome(outcome)
+        self.close(outcome, exiting=True)
         if exits is not None:
             exits.keep_interrupt()
 

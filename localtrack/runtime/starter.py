@@ -22,6 +22,7 @@ from localtrack.records.parameters import ENVIRONMENT_SECTION, Entry, entry, par
 from localtrack.records.status import Status, TaskTypes, parse_type
 from localtrack.records.task import STORE_URI, Json, TaskRecord
 from localtrack.runtime import current, ranks, seeds
+from localtrack.runtime.kernels import notebook_file
 from localtrack.runtime.monitor import check_monitor_class, monitor_options
 from localtrack.runtime.ownership import CHILD, OWNER, agent_task, claim_run, open_record, parent_of, parents_frameworks
 from localtrack.runtime.session import Session, SessionOptions
@@ -403,7 +404,7 @@ def _uri(value: str | bool | os.PathLike[str] | None, known: str = "") -> str:
 
 
 def _names(request: InitRequest) -> tuple[str, str]:
-    script = Path(getattr(sys.modules.get("__main__"), "__file__", None) or sys.argv[0] or "python")
+    script = notebook_file() or Path(getattr(sys.modules.get("__main__"), "__file__", None) or sys.argv[0] or "python")
     name = request.name if request.name is not None else script.stem or "python"
     project = normal_project(request.project or "") or _repository_name(script) or tasks.UNTITLED
     return project, name

@@ -44,8 +44,13 @@ def store_script(ctx: StoreContext, folder: Path, git: GitState | None, script: 
     if git and git.diff:
         record["diff"] = put_content(ctx.store.disk, folder, "code", "diff", ".patch", git.diff).to_json()
     if script.script is not None:
-        record["source"] = put_content(ctx.store.disk, folder, "code", "script", ".py", script.script).to_json()
+        record.update(store_source(ctx, folder, script.script))
     return record
+
+
+def store_source(ctx: StoreContext, folder: Path, script: bytes) -> Json:
+    """Store a whole script; returns the field of the ``script`` record that names it."""
+    return {"source": put_content(ctx.store.disk, folder, "code", "script", ".py", script).to_json()}
 
 
 def diff_artifact(script: Json) -> Json:
