@@ -16,6 +16,7 @@ from typing import Any
 
 from localtrack.capture.bundle import checkout_bundle
 from localtrack.capture.git_command import GitCommand, GitOutput
+from localtrack.capture.launch import LAUNCHER_MODULES
 from localtrack.errors import CodeUnavailableError, CorruptFileError
 from localtrack.fs.disk import remove_tree
 from localtrack.runtime.bootstrap import AS_CLEARML
@@ -103,7 +104,7 @@ def build_command(python: str, source: Path, task_id: str, script: Mapping[str, 
         CodeUnavailableError: there is no entry point, or it is not in the code.
     """
     entry = _text(script, "entry_point").strip()
-    head: tuple[str, ...] = (python, "-u", "-m", BOOTSTRAP)
+    head: tuple[str, ...] = (python, "-u", *_launcher(script, task_id), "-m", BOOTSTRAP)
     if script.get("as_clearml") is True:
         head = (*head, AS_CLEARML)
     recorded = script.get("argv")
@@ -127,6 +128,20 @@ def build_command(python: str, source: Path, task_id: str, script: Mapping[str, 
             task_id=task_id,
         )
     return (*head, str(path), *argv)
+
+
+def _launcher(script: Mapping[str, Any], task_id: str) -> tuple[str, ...]:
+    """Return what starts a task's ranks in front of the script, for a task that was a distributed launch."""
+    recorded = script.get("launcher")
+    if not isinstance(recorded, Mapping):
+        return ()
+    module, options = recorded.get("module"), recorded.get("options")
+    if module not in LAUNCHER_MODULES or not isinstance(options, list):
+        raise CodeUnavailableError(
+            f"task {task_id} was started by {module!r}, which this agent does not know: run its script once without",
+            task_id=task_id,
+        )
+    return ("-m", str(module), *(str(word) for word in options))
 
 
 def _check_out(source: Path, task_folder: Path, task_id: str, script: Mapping[str, Any], commit: str) -> str:

@@ -124,6 +124,16 @@ def parent_of(pid: int) -> int | None:
     return int(fields[_PARENT_FIELD]) if fields is not None and len(fields) > _PARENT_FIELD else None
 
 
+def command_of(pid: int) -> list[str]:
+    """Return the command line of a process, word by word; empty where that can't be told."""
+    try:
+        with open(_PROC / str(int(pid)) / "cmdline", "rb") as cmdline:
+            words = cmdline.read().split(b"\0")[:-1]
+    except OSError:
+        return []
+    return [os.fsdecode(word) for word in words]
+
+
 def environment_of(pid: int) -> frozenset[bytes]:
     """Return the names of the variables that a process was started with; none where that can't be told."""
     try:

@@ -12,11 +12,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from localtrack.capture.host import boot_id, environment_of, parent_of, process_age_s, start_token
+from localtrack.capture.host import boot_id, command_of, environment_of, parent_of, process_age_s, start_token
 
 AROUND_VARIABLE = "LOCALTRACK_LAUNCH_AROUND"
 TORCHRUN, SLURM, OPEN_MPI, MPI, BY_HAND = "torchrun", "Slurm", "Open MPI", "MPI", "RANK"
@@ -27,6 +27,10 @@ _LOOPBACK = ("", "localhost", "127.0.0.1", "::1", "0.0.0.0")
 _FIRST_SPECIAL_STEP = 0xFFFFFFF0
 _ERROR_FILE_DEPTH = 3
 _TORCHRUN_ID = "TORCHELASTIC_RUN_ID"
+#: Launchers that a task may name and an agent starts: nothing else is, whatever a task says.
+LAUNCHER_MODULES = ("torch.distributed.run", "accelerate.commands.launch")
+_OTHER_PROGRAM = frozenset({"--no-python", "--no_python"})
+_COMMAND_WORDS = 8
 _Seat = tuple[int, int]
 
 
@@ -69,6 +73,55 @@ def find_launch(environ: Mapping[str, str] | None = None) -> Launch | None:
 def launcher_age_s() -> float | None:
     """Return for how many seconds torchrun's own process on this host runs; None where that can't be told."""
     return process_age_s(_launcher(_TORCHRUN_ID))
+
+
+@dataclass(frozen=True, slots=True)
+class LauncherCommand:
+    """How a launch of one host was started.
+
+    Attributes:
+        module: what ``python -m`` starts in its stead.
+        options: the launcher's own, without the script and its arguments.
+    """
+
+    module: str
+    options: tuple[str, ...]
+
+
+def find_command(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> LauncherCommand | None:
+    """Return the command of torchrun, or accelerate, that started this rank on this host alone; None without one.
+
+    Args:
+        argv: ``sys.argv`` of the rank: where the launcher's options end.
+        environ: the environment; that of this process without.
+    """
+    launch = find_launch(environ)
+    if launch is None or launch.kind != TORCHRUN or not launch.is_unique:
+        return None
+    return parse_command(command_of(_launcher(_TORCHRUN_ID)), list(argv[1:]))
+
+
+def parse_command(words: Sequence[str], arguments: Sequence[str]) -> LauncherCommand | None:
+    """Return the launcher and its options in a command line that ends with a script and its arguments."""
+    start, module = 0, ""
+    for index, word in enumerate(words[:_COMMAND_WORDS]):
+        following = words[index + 1] if index + 1 < len(words) else ""
+        name = PurePath(word).name
+        if word == "-m" and following in LAUNCHER_MODULES:
+            start, module = index + 2, following
+        elif name == "torchrun":
+            start, module = index + 1, LAUNCHER_MODULES[0]
+        elif name == "accelerate" and following == "launch":
+            start, module = index + 2, LAUNCHER_MODULES[1]
+        if module:
+            break
+    end = len(words) - len(arguments) - 1
+    if not module or end < start or list(words[end + 1 :]) != list(arguments):
+        return None
+    options = tuple(words[start:end])
+    if _OTHER_PROGRAM & set(options):
+        return None
+    return LauncherCommand(module, options[:-1] if options[-1:] in (("-m",), ("--module",)) else options)
 
 
 def _torchrun(env: Mapping[str, str]) -> Launch | None:

@@ -11,6 +11,7 @@ from types import ModuleType
 
 from localtrack.capture.clearml_package import is_answered
 from localtrack.capture.git import GitState
+from localtrack.capture.launch import LauncherCommand, find_command
 from localtrack.capture.redaction import storable_text
 
 #: A script outside of git is kept whole up to this size.
@@ -38,6 +39,7 @@ class ScriptState:
         python_version: Such as ``3.11.7``.
         script: The bytes of the whole script where git does not hold it; None where git does.
         as_clearml: Whether ``import clearml`` is answered by localtrack.
+        launcher: What started this rank of a launch, and with which options; None for a process on its own.
         errors: What could not be captured, and what follows from it.
     """
 
@@ -51,6 +53,7 @@ class ScriptState:
     python_version: str
     script: bytes | None = None
     as_clearml: bool = False
+    launcher: LauncherCommand | None = None
     errors: tuple[str, ...] = ()
 
 
@@ -109,6 +112,7 @@ def capture_script(main_module: ModuleType | None, argv: Sequence[str], cwd: Pat
         python_version=".".join(str(part) for part in sys.version_info[:3]),
         script=script,
         as_clearml=is_answered(),
+        launcher=find_command(argv),
         errors=tuple(errors),
     )
 

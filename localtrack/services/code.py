@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from localtrack.capture.redaction import storable_text
 from localtrack.records.task import Json, TaskRecord
 from localtrack.services.context import StoreContext
 from localtrack.store.blobs import put_content
@@ -37,6 +38,7 @@ def store_script(ctx: StoreContext, folder: Path, git: GitState | None, script: 
         "python": script.python_version,
         "binary": script.python_binary,
         "as_clearml": script.as_clearml,
+        "launcher": _launcher(script),
         "diff": None,
         "source": None,
         "bundle": None,
@@ -51,6 +53,11 @@ def store_script(ctx: StoreContext, folder: Path, git: GitState | None, script: 
 def store_source(ctx: StoreContext, folder: Path, script: bytes) -> Json:
     """Store a whole script; returns the field of the ``script`` record that names it."""
     return {"source": put_content(ctx.store.disk, folder, "code", "script", ".py", script).to_json()}
+
+
+def _launcher(script: ScriptState) -> Json | None:
+    command = script.launcher
+    return None if command is None else {"module": command.module, "options": [*map(storable_text, command.options)]}
 
 
 def diff_artifact(script: Json) -> Json:

@@ -208,6 +208,17 @@ def test_the_command(world: World, prepare: Prepare) -> None:
     assert build_command("py", source, "t", {"entry_point": "-m pkg.main"}) == (*head, "-m", "pkg.main")
     answered = build_command("py", source, "t", {"entry_point": "pkg/main.py", "as_clearml": True})
     assert answered == (*head, "--as-clearml", str(source / "pkg" / "main.py"))
+    launcher = {"module": "torch.distributed.run", "options": ["--nproc-per-node=2"]}
+    launched = build_command("py", source, "t", {"entry_point": "pkg/main.py", "launcher": launcher, "argv": ["-v"]})
+    expected = ("-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "localtrack.runtime.bootstrap")
+    assert launched == ("py", "-u", *expected, str(source / "pkg" / "main.py"), "-v")
+    assert build_command("py", source, "t", {"entry_point": "-m pkg.main", "launcher": None}) == (
+        *head,
+        "-m",
+        "pkg.main",
+    )
+    with pytest.raises(CodeUnavailableError, match="does not know"):
+        build_command("py", source, "t", {"entry_point": "pkg/main.py", "launcher": {"module": "os", "options": []}})
     for entry, text in (("", "no entry point"), ("gone.py", "neither in the commit"), ("-m os; rm", "names no module")):
         with pytest.raises(CodeUnavailableError, match=text):
             build_command("py", source, "t", {"entry_point": entry})

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from localtrack.capture.host import process_age_s
-from localtrack.capture.launch import AROUND_VARIABLE, Launch, find_launch
+from localtrack.capture.launch import AROUND_VARIABLE, Launch, find_command, find_launch, parse_command
 
 BY_HAND = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "node1", "MASTER_PORT": "29500"}
 TORCH = {
@@ -153,3 +153,34 @@ def test_a_processes_age_is_counted_by_the_kernel() -> None:
     assert theirs is not None
     assert 0.0 <= theirs < mine
     assert process_age_s(2**22 + 1) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("/v/bin/python /v/bin/torchrun --nproc-per-node=2 train.py --lr 1", ("torch.distributed.run", "--nproc-per-node=2")),
+        (
+            "python -m torch.distributed.run --standalone --nproc-per-node 2 train.py --lr 1",
+            ("torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        ),
+        ("python -u /v/bin/torchrun --nproc-per-node=2 -m pkg.train --lr 1", ("torch.distributed.run", "--nproc-per-node=2")),
+        ("python /v/bin/accelerate launch --num_processes=2 train.py --lr 1",
+         ("accelerate.commands.launch", "--num_processes=2")),
+        ("python -m accelerate.commands.launch train.py --lr 1", ("accelerate.commands.launch",)),
+        ("python /v/bin/torchrun --nproc-per-node=2 train.py --lr 2", None),
+        ("python /v/bin/torchrun --no-python --nproc-per-node=2 train.sh --lr 1", None),
+        ("python train.py --lr 1", None),
+        ("torchrun --lr 1", None),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_the_launchers_own_options_are_told_from_the_scripts(line: str, expected: tuple[str, ...] | None) -> None:
+    """What stands before the script is the launcher's; a line that does not end with the script's arguments says nothing."""
+    found = parse_command(line.split(), ["--lr", "1"])
+    assert (None if found is None else (found.module, *found.options)) == expected
+
+
+def test_only_torchrun_on_one_host_has_a_command() -> None:
+    """Of other launches, and of several hosts, no command is taken down."""
+    for environ in ({}, BY_HAND, SLURM, {**TORCH, "WORLD_SIZE": "4"}, TORCH):
+        assert find_command(sys.argv, environ) is None

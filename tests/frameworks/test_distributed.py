@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from localtrack.records.task import TaskRecord
-from localtrack.services import reports, tasks
+from localtrack.services import lifecycle, parameters, reports, tasks
 from localtrack.services.context import StoreContext
 
 pytest.importorskip("torch")
@@ -67,7 +67,7 @@ def run(ctx: StoreContext, tmp_path: Path, script: str, *command: str, code: int
 def ranks_of(ctx: StoreContext, record: TaskRecord) -> list[str]:
     """Return the ranks that wrote into a task."""
     folder = tasks.folder_of(ctx, record.id) / "writers"
-    return sorted(json.loads((one / "writer.json").read_text())["rank"] for one in folder.iterdir())
+    return sorted(json.loads(one.read_text())["rank"] for one in folder.glob("*/writer.json"))
 
 
 def lines_of(ctx: StoreContext, record: TaskRecord, start: str) -> list[str]:
@@ -94,6 +94,29 @@ def test_ranks_of_a_launcher_are_one_task(ctx: StoreContext, tmp_path: Path, lau
     assert [model["name"] for model in record.output_models] == ["rank0"]
     assert record.parameters["Args/lr"]["value"] == 0.1
     assert record.script["entry_point"].endswith("script.py")
+
+
+def test_an_agent_starts_the_launch_anew(ctx: StoreContext, tmp_path: Path) -> None:
+    """A clone of a launch runs as one: both ranks have the stored argument, and rank 0 the status."""
+    script = TRAINING.replace("LAST", 'print(f"rank {rank} got {arguments.lr}", flush=True)')
+    made, _ = run(ctx, tmp_path, script, *TORCHRUN)
+    assert made.script["launcher"] == {"module": TORCHRUN[1], "options": list(TORCHRUN[2:])}
+    clone = tasks.clone(ctx, made.id)
+    tasks.edit(ctx, clone.id, lambda record: parameters.override(record, [("Args/lr", "0.25")]), "set")
+    lifecycle.enqueue(ctx, clone.id, "default")
+    env = {
+        **os.environ, "LOCALTRACK_ROOT": str(ctx.store.root), "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }  # fmt: skip
+    command = [sys.executable, "-m", "localtrack", "agent", "start", "--drain"]
+    subprocess.run(command, cwd=tmp_path, env=env, check=True, timeout=200, stdin=subprocess.DEVNULL)
+    record = tasks.read(ctx, clone.id)
+    assert record.status == "completed", record.status_message
+    lines = [line for line in lines_of(ctx, record, "rank ") if " got " in line]
+    assert lines == [f"rank {rank} got 0.25" for rank in (0, 1)]
+    assert ranks_of(ctx, record) == ["0", "1"]
+    assert sorted(record.last_metrics["loss"]) == ["rank 0", "rank 1"]
+    assert len(ctx.index.rows()) == 2
 
 
 def test_a_rank_that_fails_under_torchrun(ctx: StoreContext, tmp_path: Path) -> None:
