@@ -93,23 +93,30 @@ class ExitWatch:
         if isinstance(error, KeyboardInterrupt):
             return Outcome("stopped", 130, "SIGINT", "stopped by Ctrl-C", "stopped", "SIGINT")
         if error is not None:
-            text = f"{type(error).__name__}: {error}"[:2000]
+            text = f"{type(error).__name__}: {_text_of(error)}"[:2000]
             return Outcome("failed", 1, message=text, failure_class="user_error", reason="exception")
         code = self._exit_code()
         if code:
-            return Outcome("failed", code, message=f"exit code {code}", failure_class="user_error", reason="exit code")
+            said = self._exit_text() or f"exit code {code}"
+            return Outcome("failed", code, message=said, failure_class="user_error", reason="exit code")
         if self.thread_errors:
             return Outcome("completed", 0, message=f"a thread ended with {self.thread_errors[-1]}")
         return Outcome("completed", 0)
 
-    def _exit_code(self) -> int:
+    def _exit_value(self) -> Any:
         value = self._system_exit or (self._called_exit if self._left_early() else None)
-        if value is None:
-            return 0
-        (code,) = value
+        return None if value is None else value[0]
+
+    def _exit_code(self) -> int:
+        code = self._exit_value()
         if code is None:
             return 0
         return code & 0xFF if isinstance(code, int) else 1
+
+    def _exit_text(self) -> str:
+        """Return what ``sys.exit(text)`` prints."""
+        value = self._exit_value()
+        return value[:2000] if isinstance(value, str) else ""
 
     def _left_early(self) -> bool:
         """Tell whether the main module's frame was left before its last instruction."""
@@ -134,7 +141,8 @@ class ExitWatch:
         def hook(details: Any) -> None:
             if details.exc_type is not SystemExit:
                 name = details.thread.name if details.thread is not None else "?"
-                self.thread_errors.append(f"{details.exc_type.__name__}: {details.exc_value} (thread {name})"[:500])
+                text = _text_of(details.exc_value)[:400]
+                self.thread_errors.append(f"{details.exc_type.__name__}: {text} (thread {name})"[:500])
             previous(details)
 
         threading.excepthook = hook
@@ -221,6 +229,14 @@ def main_frame() -> FrameType | None:
             found = frame
         frame = frame.f_back
     return found
+
+
+def _text_of(error: object) -> str:
+    """Return the text of an exception, of which not every one has a text."""
+    try:
+        return str(error)
+    except Exception as problem:  # the script's own code
+        return f"<its text can't be had: {type(problem).__name__}>"
 
 
 def _restore(owner: Any, name: str, mine: Any, previous: Any) -> None:

@@ -291,6 +291,13 @@ class Session:
         """Commit what the script was given: once for a launch, by its rank zero."""
         return self.edits.known if self.follows else self.update(change, label, checked=checked)
 
+    def one_facade(self, make: Callable[[], object]) -> object:
+        """Return the object that the doors give for this run, made at the first call: one, whatever thread asks."""
+        with self._lock:
+            if self.facade is None:
+                self.facade = make()
+            return self.facade
+
     def watched_frames(self) -> RegisteredFrames:
         """Return the DataFrames that this run watches; the machinery for it starts with the first look."""
         from localtrack.runtime.registered import RegisteredFrames

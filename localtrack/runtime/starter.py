@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,17 @@ from localtrack.store.documents import now
 
 _ENVIRONMENT_NAME = re.compile(r"(?!LOCALTRACK_)[^=\0]+")
 STREAMS = ("stdout", "stderr", "logging")
+
+
+_lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.RLock()  # another thread of the parent may have held it
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +89,11 @@ def start(request: InitRequest, frame: FrameType) -> Started:
     kind = parse_type(request.task_type).value
     _options(request, remote=False)
     _uri(request.output_uri)
+    with _lock:  # of several threads that call Task.init, the first starts the run
+        return _start_or_join(request, kind, frame)
+
+
+def _start_or_join(request: InitRequest, kind: str, frame: FrameType) -> Started:
     running = current.get()
     if running is not None:
         _check_same(running, request, kind)

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -433,3 +434,21 @@ def test_a_task_may_be_given_itself(draft: Task) -> None:
     assert child.comment == ""
     with pytest.raises(InvalidValueError, match="not by 123"):
         Task.get_task(task_id=123)  # type: ignore[arg-type]
+
+
+def test_threads_share_one_run(start: Callable[..., Task], root: Path) -> None:
+    """Of several threads that call Task.init at once, one starts the run, and the others get the same."""
+    gate, found = threading.Barrier(6), []
+
+    def begin() -> None:
+        gate.wait()
+        found.append(start(reuse_last_task_id=False))
+
+    threads = [threading.Thread(target=begin) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 6
+    assert len({id(task) for task in found}) == 1
+    assert [task.id for task in Task.get_tasks()] == [found[0].id]

@@ -50,6 +50,30 @@ ENDINGS = {
 }  # fmt: skip
 
 
+BAD_ERROR = """
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+"""
+
+MESSAGES = {
+    "an exception without a text": (BAD_ERROR + "raise Mute", 1, "failed", "Mute: <its text can't be had: RuntimeError>"),
+    "one in a thread": (
+        BAD_ERROR + "def f():\n    raise Mute\nt = threading.Thread(target=f, name='w'); t.start(); t.join()",
+        0, "completed", "a thread ended with Mute: <its text can't be had: RuntimeError> (thread w)",
+    ),
+    "an exit with a text": ("sys.exit('no data in the folder')", 1, "failed", "no data in the folder"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "code", "status", "message"), MESSAGES.values(), ids=MESSAGES)
+def test_what_the_end_says(ctx: StoreContext, tmp_path: Path, body: str, code: int, status: str, message: str) -> None:
+    """The status says what the script said at its end, whatever its exceptions do when they are asked."""
+    done, record = run(ctx, body, tmp_path)
+    assert (done.returncode, record.status, record.status_message) == (code, status, message)
+    assert ("Mute" in done.stderr) == ("Mute" in body)
+
+
 def run(ctx: StoreContext, body: str, tmp_path: Path) -> tuple[subprocess.CompletedProcess[str], TaskRecord]:
     """Run a script that starts a task, and return how it ended beside what the store says."""
     script = tmp_path / "script.py"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError, TaskNotFoundError
@@ -111,14 +111,13 @@ class EntrySection(Section):
     def _of_session(cls, session: Session) -> Task:
         from localtrack.api.task import Task
 
-        known = getattr(session, "facade", None)
-        if isinstance(known, Task):
-            return known
-        task = Task()
-        task._bind(session.ctx, session.task_id, session.folder, session)
-        task._iteration_offset = session.iteration_offset
-        session.facade = task
-        return task
+        def make() -> Task:
+            task = Task()
+            task._bind(session.ctx, session.task_id, session.folder, session)
+            task._iteration_offset = session.iteration_offset
+            return task
+
+        return cast("Task", session.one_facade(make))
 
     @classmethod
     def _of_id(cls, ctx: StoreContext, task_id: str) -> Task:
