@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localtrack.capture.host import process_age_s
-from localtrack.capture.launch import TORCHRUN, Launch, find_launch, launcher_age_s
+from localtrack.capture.launch import TORCHRUN, Launch, launcher_age_s
 from localtrack.errors import CorruptFileError, LocaltrackError
 from localtrack.fs.disk import list_names
 from localtrack.queue.lease import LeaseObserver, Verdict
@@ -45,11 +45,6 @@ class Joined:
     record: TaskRecord
     folder: Path
     meeting: Meeting | None = None
-
-
-def launch_of(ctx: StoreContext) -> Launch | None:
-    """Return the launch whose ranks share one task with this process; None when there is none."""
-    return find_launch() if ctx.settings.join_ranks else None
 
 
 def announce(ctx: StoreContext, launch: Launch, session: Session, offset: int) -> None:

@@ -22,7 +22,7 @@ from localtrack.records.ids import normal_project
 from localtrack.records.parameters import ENVIRONMENT_SECTION, Entry, entry, parse_text, value_of
 from localtrack.records.status import Status, TaskTypes, parse_type
 from localtrack.records.task import STORE_URI, Json, TaskRecord
-from localtrack.runtime import current, ranks, seeds
+from localtrack.runtime import current, seeds
 from localtrack.runtime.kernels import notebook_file
 from localtrack.runtime.monitor import check_monitor_class, monitor_options
 from localtrack.runtime.ownership import CHILD, OWNER, agent_task, claim_run, open_record, parent_of, parents_frameworks
@@ -104,8 +104,10 @@ def _start_or_join(request: InitRequest, kind: str, frame: FrameType) -> Started
     ctx = open_context()
     task_id = agent_task()
     asked = (*_names(request), kind)
-    launch = ranks.launch_of(ctx)
+    launch = _launch_of(ctx)
     if launch is not None and launch.rank > 0:
+        from localtrack.runtime import ranks  # a process on its own need not load them
+
         found = ranks.join(ctx, launch, asked)
         if found is not None:
             session = ranks.follow(ctx, launch, found, _options(request, remote=bool(task_id)))
@@ -118,6 +120,8 @@ def _start_or_join(request: InitRequest, kind: str, frame: FrameType) -> Started
         return _adopt(ctx, task_id, request, frame)
     started = _start_own(ctx, request, launch, asked, frame)
     if launch is not None and launch.rank == 0:
+        from localtrack.runtime import ranks
+
         ranks.announce(ctx, launch, started.session, started.iteration_offset)
     return started
 
@@ -146,7 +150,9 @@ def _restart(
     ctx: StoreContext, request: InitRequest, launch: Launch, asked: tuple[str, str, str], frame: FrameType
 ) -> Started | None:
     """Go on with the task of a process that torchrun has started anew; it counts iterations by its own checkpoint."""
-    earlier = ranks.earlier_attempt(ctx, launch, asked)
+    from localtrack.runtime.ranks import earlier_attempt
+
+    earlier = earlier_attempt(ctx, launch, asked)
     record = None if earlier is None else tasks.try_read(ctx, earlier.task_id)
     if earlier is None or record is None or record.state in (Status.PUBLISHED, Status.CREATED, Status.QUEUED):
         return None
@@ -198,7 +204,7 @@ def attach_to_parent(
         frameworks = parents_frameworks()
     options = SessionOptions(arguments=False, streams=streams, remote=bool(agent_task()), frameworks=frameworks)
     session = Session(ctx, record, folder, CHILD, options)
-    session.launch = ranks.launch_of(ctx)
+    session.launch = _launch_of(ctx)
     session.start(None)
     current.put(session)
     return session
@@ -213,9 +219,16 @@ def attach() -> Session | None:
         ctx = open_context(create=False)
     except (LocaltrackError, OSError):
         return None
-    launch = ranks.launch_of(ctx)
+    from localtrack.runtime import ranks
+
+    launch = _launch_of(ctx)
     found = ranks.look(ctx, launch) if launch is not None else None
     return None if launch is None or found is None else ranks.follow(ctx, launch, found)
+
+
+def _launch_of(ctx: StoreContext) -> Launch | None:
+    """Return the launch whose ranks share one task with this process; None when there is none."""
+    return find_launch() if ctx.settings.join_ranks else None
 
 
 def is_other_rank() -> bool:
