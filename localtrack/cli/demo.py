@@ -282,7 +282,7 @@ def _checks(stage: Stage, first: str, second: str) -> list[tuple[str, bool, str]
          f"{clone['hidden_units']} hidden units, not {COMMITTED_UNITS} or {LATER_UNITS}"),
         ("a checkout of its own", apart, str(clone["folder"])),
         ("results of its own", bool(records[1].last_metrics) and records[1].last_metrics != records[0].last_metrics,
-         f"{len(records[1].artifacts)} artifacts, {len(records[1].output_models)} model"),
+         f"{len(records[1].artifacts)} artifacts, {len(records[1].output_models)} models"),
     ]  # fmt: skip
 
 
