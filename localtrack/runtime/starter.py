@@ -136,7 +136,7 @@ def _start_own(
             return again
         if launch.restarts and request.reuse is True:  # the last task is of this very launch
             request = replace(request, reuse=False)
-    if request.resume is not False:
+    if request.resume not in (None, "") and request.resume is not False:
         resumed = _resume(ctx, request, *asked, frame)
         if resumed is not None:
             return resumed
@@ -321,7 +321,7 @@ def _begin(ctx: StoreContext, request: InitRequest, project: str, name: str, kin
 
 
 def _reusable(ctx: StoreContext, request: InitRequest, project: str, name: str, kind: str) -> str:
-    if request.reuse is False or os.environ.get(reuse.NO_REUSE_VARIABLE) == "1":
+    if not request.reuse or os.environ.get(reuse.NO_REUSE_VARIABLE) == "1":
         return ""
     task_id = request.reuse if isinstance(request.reuse, str) else reuse.last_task(ctx, project, name, kind)
     return task_id if task_id and reuse.may_reuse(ctx, task_id, project, name, kind) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import textwrap
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -452,3 +454,19 @@ def test_threads_share_one_run(start: Callable[..., Task], root: Path) -> None:
     assert len(found) == 6
     assert len({id(task) for task in found}) == 1
     assert [task.id for task in Task.get_tasks()] == [found[0].id]
+
+
+@pytest.mark.parametrize("nothing", [None, "", False])
+def test_nothing_is_no_wish_to_go_on(start: Callable[..., Task], nothing: Any) -> None:
+    """None and an empty text, which an option without a value gives, neither continue nor take up the last task."""
+    first = start()
+    first.get_logger().report_scalar("t", "s", 1.0, 1)
+    first.close()
+    assert start(continue_last_task=nothing, reuse_last_task_id=nothing).id != first.id
+
+
+def test_copies_of_a_logger_report_to_its_task(task: Task) -> None:
+    """A model or a trainer that holds the logger can be copied, and pickled for another process."""
+    log = task.get_logger()
+    assert copy.deepcopy({"log": log})["log"] is log
+    assert pickle.loads(pickle.dumps(log)) is log
