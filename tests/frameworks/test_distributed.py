@@ -19,7 +19,7 @@ pytest.importorskip("torch")
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 TRAINING = """
-import argparse, os, sys
+import argparse, os, sys, time
 import torch, torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from localtrack import Task
@@ -129,11 +129,17 @@ def test_a_rank_that_fails_under_torchrun(ctx: StoreContext, tmp_path: Path) -> 
 
 def test_torchrun_starts_the_ranks_anew(ctx: StoreContext, tmp_path: Path) -> None:
     """The second attempt goes on with the same task, and nothing goes to the trash."""
-    last = 'if rank == 1 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0": os._exit(7)'
-    record, output = run(ctx, tmp_path, TRAINING.replace("LAST", last), *TORCHRUN, "--max-restarts=1")
+    # before the ranks connect: gloo itself does not always get over a lost one
+    first = """if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+    task.get_logger().report_scalar("loss", "before the restart", 1.0, 0)
+    os._exit(7) if os.environ["RANK"] == "1" else time.sleep(60)
+dist.init_process_group("""
+    script = TRAINING.replace("LAST", "").replace("dist.init_process_group(", first, 1)
+    record, output = run(ctx, tmp_path, script, *TORCHRUN, "--max-restarts=1")
     assert (record.status, record.attempt, record.status_message) == ("completed", 2, "")
     assert f"goes on with task {record.id}" in output
     assert ranks_of(ctx, record) == ["0", "0", "1", "1"]
+    assert sorted(record.last_metrics["loss"]) == ["before the restart", "rank 0", "rank 1"]
     assert ctx.store.trash_entries() == []
 
 

@@ -43,6 +43,8 @@ USUAL = """
 task = Task.init("ranks", "run")
 arguments = parser.parse_args()
 values = task.connect({"depth": 3, "rank": rank})
+task.connect_configuration({"rank": rank}, name="config")
+task.register_abort_callback(lambda: None)
 assert Task.current_task().id == task.id == Task.init("ranks", "run").id
 for step in range(20):
     task.get_logger().report_scalar("loss", f"rank {rank}", step * 0.5, step)
@@ -157,6 +159,7 @@ def test_two_ranks_are_one_task(
     assert [change["to"] for change in record.history] == ["in_progress", "completed"]
     assert record.parameters["Args/lr"]["value"] == 0.1
     assert record.parameters["General/rank"]["value"] == "0"
+    assert parameters.configuration_text(folder, record, "config") == parameters.dump_configuration({"rank": "0"})
     changes = changes_of(ctx, task_id)
     assert changes.count("arguments") == changes.count("connect General") == 1
     found = reports.scalars(folder)

@@ -158,7 +158,8 @@ class StateSection(Section):
         """Call a function when this run is aborted from outside, before its process is stopped.
 
         It is called once, in a thread of its own, on ``localtrack abort``, when the agent stops, and on SIGTERM; not
-        on Ctrl-C. Meanwhile the script goes on.
+        on Ctrl-C. Meanwhile the script goes on. Of a distributed launch only rank 0 calls it: the other ranks live on
+        meanwhile, and take part in what it does.
 
         Args:
             callback_function: the function; None takes the one before away.
@@ -169,6 +170,8 @@ class StateSection(Section):
             InvalidValueError: a timeout that is not positive.
         """
         session = self._session
+        if session is not None and session.follows:
+            return  # rank zero is asked to stop, and calls its own
         if session is None or session.closed or session.role != OWNER:
             raise UsageError(
                 f"task {self._id}: the process that runs it registers the abort callback", task_id=self._id
