@@ -301,3 +301,26 @@ Path({str(store)!r}, f"node-{{told['node_rank']}}").write_text(line)
         ("many <node 1>", "completed"),
         ("many <node 2>", "completed"),
     ]
+
+
+def test_agents_that_srun_started_are_ranks_and_their_tasks_are_not(store: Path) -> None:
+    """A task that the second agent of a step runs is its own owner, records what it connects, and says how it ended."""
+    script = write(
+        store,
+        f"""
+task = Task.init("p", "far", {QUIET})
+task.execute_remotely("default")
+task.connect({{"depth": 2}})
+sys.exit(4)
+""",
+    )
+    run(script)
+    step = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": "1", "SLURM_NTASKS": "2"}
+    run("-m", "localtrack", "agent", "start", "--drain", **step)
+    task = only(task_name="far")
+    assert task.get_status() == "failed"
+    assert task.get_parameter("General/depth") == "2"
+    record = task._read()
+    assert record.exit["code"] == 4
+    assert (record.owner or {})["role"] == "owner"
+    assert (record.owner or {})["rank"] == ""
