@@ -66,7 +66,7 @@ class Agents:
             InvalidValueError: no agent's id.
         """
         if not _ID.fullmatch(agent_id):
-            raise InvalidValueError(f"{agent_id!r} is no agent's id; `localtrack agent list` shows them")
+            raise InvalidValueError(f"{agent_id!r} is no agent's id; `localtrack agent ls` shows them")
         return self._store.layout.agents / agent_id
 
     def heartbeat(self, agent_id: str) -> Path:
@@ -153,7 +153,7 @@ class Agents:
             raise InvalidValueError(f"can't stop an agent {mode!r}: use {STOP_NOW} or {STOP_AFTER_TASK}")
         folder = self.folder(agent_id)
         if not folder.is_dir():
-            raise UsageError(f"no agent {agent_id} is registered; `localtrack agent list` shows them", agent=agent_id)
+            raise UsageError(f"no agent {agent_id} is registered; `localtrack agent ls` shows them", agent=agent_id)
         body = {"mode": mode, "at": now()}
         self._store.disk.publish(sealed(STOP_SCHEMA, body), folder / f"stop-{mode}")
 

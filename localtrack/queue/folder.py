@@ -395,7 +395,7 @@ class Queues:
         if live:
             raise UsageError(
                 f"queue {queue.name!r} holds {len(live)} tasks and stays; "
-                f"`localtrack queue show {queue.name}` lists them, dequeue them first",
+                f"`localtrack queue ls {queue.name}` lists them, dequeue them first",
                 queue=queue.name,
             )
 

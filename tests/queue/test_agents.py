@@ -68,7 +68,7 @@ def test_an_agent_can_be_asked_to_stop(store: Store) -> None:
     assert agents.stop_requested(agent) == STOP_NOW
     with pytest.raises(InvalidValueError):
         agents.request_stop(agent, "soon")
-    with pytest.raises(UsageError, match="agent list"):
+    with pytest.raises(UsageError, match="agent ls"):
         agents.request_stop("nobody")
 
 

@@ -17,7 +17,7 @@ from localtrack.services.figures import SeriesInfo
 
 
 class ModelReports:
-    """What a model reports; ``localtrack models show`` and the page read it back."""
+    """What a model reports; ``localtrack model show`` and the page read it back."""
 
     _ctx: StoreContext
     _folder: Path | None
