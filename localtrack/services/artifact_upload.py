@@ -80,12 +80,16 @@ def upload(ctx: StoreContext, folder: Path, name: str, value: Any, options: Opti
     entry = _Upload(ctx, folder, name, options).store(value)
     if options.preview is False:
         entry["preview"] = ""
-    elif options.preview not in (None, True):
+    elif options.preview is not None and options.preview is not True:
         entry["preview"] = _shortened(str(options.preview))
     return {**entry, **_about(name, options.metadata)}
 
 
 def _about(name: str, metadata: Mapping[str, Any] | None) -> Json:
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise InvalidValueError(
+            f"artifact {name!r}: metadata is a dict, not a {type(metadata).__qualname__}", name=name
+        )
     return {
         "name": name, "timestamp": now(), "uid": os.getuid(),
         "metadata": {str(key): str(text) for key, text in (metadata or {}).items()},
@@ -104,7 +108,13 @@ class _Upload:
     def store(self, value: Any) -> Json:
         options = self.options
         if options.serialize is not None:
-            data = bytes(options.serialize(value))
+            data = options.serialize(value)
+            if not isinstance(data, (bytes, bytearray, memoryview)):
+                raise InvalidValueError(
+                    f"artifact {self.name!r}: serialization_function returns bytes, not a {type(data).__qualname__}",
+                    name=self.name,
+                )
+            data = bytes(data)
             return self._custom(f"{self.name}{options.extension or ''}", data, _described(repr, value))
         if options.extension not in PICKLE_SUFFIXES:
             entry = self._reference_or_files(value) or self._by_codec(value)

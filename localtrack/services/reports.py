@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from localtrack.errors import LocaltrackError
+from localtrack.errors import InvalidValueError, LocaltrackError
 from localtrack.records.task import Json, TaskRecord
 from localtrack.records.values import encode
 from localtrack.store.blobs import read_reports
@@ -20,6 +20,7 @@ from localtrack.store.metadata import read_latest
 from localtrack.store.scalars import Scalars, SeriesPoints, read_scalars
 
 SUMMARY_TITLE = "Summary"
+X_AXES = ("iter", "timestamp", "iso_time")
 SUPERSEDED_KEY = "superseded_writers"
 SINGLE_VALUE_ITERATION = -(2**31)
 
@@ -70,7 +71,12 @@ def graphs(found: Scalars, *, max_samples: int = 0, x_axis: str = "iter") -> dic
         found: the points.
         max_samples: at most so many points a series, 0 for all.
         x_axis: ``iter``, ``timestamp`` (ms since 1970) or ``iso_time``.
+
+    Raises:
+        InvalidValueError: another axis.
     """
+    if x_axis not in X_AXES:
+        raise InvalidValueError(f"no x_axis {x_axis!r}: use one of {', '.join(X_AXES)}")
     result: dict[str, dict[str, dict[str, Any]]] = {}
     for (title, series), points in sorted(found.series.items()):
         if points.iterations and points.iterations[0] == SINGLE_VALUE_ITERATION and title == SUMMARY_TITLE:

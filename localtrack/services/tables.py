@@ -40,13 +40,12 @@ def table_of(source: Any) -> Table:
     """
     if hasattr(source, "columns") and hasattr(source, "index") and hasattr(source, "iloc"):
         return _of_frame(source)
+    given = type(source).__qualname__
     if hasattr(source, "tolist"):
         source = source.tolist()
     if isinstance(source, Sequence) and all(isinstance(row, (list, tuple)) or hasattr(row, "tolist") for row in source):
         return _of_rows([list(row) for row in source])
-    raise InvalidValueError(
-        f"report_table takes a DataFrame or a list of rows, not a {type(source).__qualname__}; a file goes to csv="
-    )
+    raise InvalidValueError(f"report_table takes a DataFrame or a list of rows, not a {given}; a file goes to csv=")
 
 
 def table_of_csv(text: str) -> Table:

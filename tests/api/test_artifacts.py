@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy
+import pandas as pd
 import PIL.Image
 import pytest
 
@@ -274,3 +275,13 @@ def test_model_file_is_stored(task: Task, tmp_path: Path) -> None:
     (model,) = task.models["output"]
     assert (model.name, model.framework) == ("net", "PyTorch")
     assert path.exists()
+
+
+def test_odd_ways_to_store_are_named(task: Task) -> None:
+    """Metadata that is no dict and a serializer that gives no bytes are refused; a preview may be a DataFrame."""
+    with pytest.raises(InvalidValueError, match="metadata is a dict, not a list"):
+        task.upload_artifact("a", {"x": 1}, metadata=["tag"])  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match="returns bytes, not a str"):
+        task.upload_artifact("a", {"x": 1}, serialization_function=lambda value: "text")  # type: ignore[arg-type,return-value]
+    assert task.upload_artifact("a", {"x": 1}, preview=pd.DataFrame({"column": [1]}))
+    assert "column" in task.artifacts["a"].preview

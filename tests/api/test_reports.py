@@ -6,11 +6,12 @@ import math
 from pathlib import Path
 
 import numpy
+import pandas
 import PIL.Image
 import pytest
 
 from localtrack import Logger, Task
-from localtrack.errors import UsageError
+from localtrack.errors import InvalidValueError, UsageError
 
 
 def test_scalars_come_back_exactly(task: Task) -> None:
@@ -224,3 +225,15 @@ def test_current_logger(task: Task) -> None:
     assert log is not None
     log.report_scalar("t", "s", 1.0, 0)
     assert task.get_reported_scalars()["t"]["s"]["y"] == [1.0]
+
+
+def test_an_unknown_axis_is_named(task: Task) -> None:
+    """Of the axes of curves there are three; another one is no time."""
+    with pytest.raises(InvalidValueError, match="no x_axis 'time': use one of iter, timestamp, iso_time"):
+        task.get_reported_scalars(x_axis="time")
+
+
+def test_a_series_is_no_table(task: Task) -> None:
+    """What is no table is named as what it was given."""
+    with pytest.raises(InvalidValueError, match="not a Series"):
+        task.get_logger().report_table("t", "s", 0, table_plot=pandas.Series([1, 2]))  # type: ignore[arg-type]

@@ -110,3 +110,13 @@ def test_close_twice(start: Callable[..., Task]) -> None:
     task.close()
     task.close()
     assert task.status == "completed"
+
+
+def test_waiting_for_no_state_is_refused(task: Task) -> None:
+    """One state may be given as it is; one that does not exist is named, instead of waiting for it without end."""
+    task.wait_for_status("in_progress", check_interval_sec=0.01)
+    task.wait_for_status(Task.TaskStatusEnum.in_progress, check_interval_sec=0.01)
+    with pytest.raises(InvalidValueError, match="no status 'complete': use one of created"):
+        task.wait_for_status(["complete"], timeout_s=0.1)
+    with pytest.raises(InvalidValueError, match="no status 'broken'"):
+        task.wait_for_status(raise_on_status="broken", timeout_s=0.1)

@@ -272,8 +272,8 @@ class StateSection(Section):
 
     def wait_for_status(
         self,
-        status: Iterable[str | Status] = (Status.COMPLETED, Status.STOPPED, Status.CLOSED),
-        raise_on_status: Iterable[str | Status] | None = (Status.FAILED,),
+        status: Iterable[str] | str = (Status.COMPLETED, Status.STOPPED, Status.CLOSED),
+        raise_on_status: Iterable[str] | str | None = (Status.FAILED,),
         check_interval_sec: float = 60.0,
         *,
         timeout_s: float | None = None,
@@ -281,17 +281,18 @@ class StateSection(Section):
         """Wait until the task has one of the states.
 
         Args:
-            status: the states to wait for.
-            raise_on_status: states that are a failure.
+            status: the states to wait for, or the one.
+            raise_on_status: states that are a failure, or the one.
             check_interval_sec: seconds between two looks.
             timeout_s: how long to wait at most; without end when None.
 
         Raises:
             RuntimeError: it has one of ``raise_on_status``.
             TimeoutError: it had none of them in time.
+            InvalidValueError: there is no such state.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        wanted, bad = {str(s) for s in status}, {str(s) for s in raise_on_status or ()}
+        wanted, bad = _states(status), _states(raise_on_status or ())
         while True:
             record = self._read()
             if record.status in wanted:
@@ -318,3 +319,16 @@ class StateSection(Section):
     def capture_errors(self) -> Sequence[str]:
         """What could not be captured of this run."""
         return self._read().errors
+
+
+def _states(given: Iterable[str] | str) -> set[str]:
+    """Return states by their names.
+
+    Raises:
+        InvalidValueError: there is no such state, for which one would wait without end.
+    """
+    names = {str(one) for one in ((given,) if isinstance(given, str) else given)}
+    unknown = names - {str(one) for one in _TaskStatusEnum}
+    if unknown:
+        raise InvalidValueError(f"no status {min(unknown)!r}: use one of {', '.join(map(str, _TaskStatusEnum))}")
+    return names
