@@ -8,6 +8,7 @@ Source: tensorboard's, tensorboardX's and TensorFlow's EventFileWriter; ClearML'
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from localtrack.bindings import BindingContext, Undo
@@ -24,7 +25,7 @@ MODULES = (
 
 def install(ctx: BindingContext) -> Undo:
     """Watch one package's event files."""
-    ctx.patch.after(ctx.module.EventFileWriter, "add_event", _Watch(ctx))
+    ctx.patch.tap(ctx.module.EventFileWriter, "add_event", _Watch(ctx).take)
     return ctx.patch.undo
 
 
@@ -34,20 +35,25 @@ class _Watch:
     def __init__(self, ctx: BindingContext) -> None:
         self._ctx = ctx
         self._session: Any = None
+        self._board: Any = None
         self._put: Any = None
-        self._read: Any = None
+        self._readers: dict[Any, EventReader] = {}
 
-    def __call__(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Put by an event; it is on the way of every one."""
         if self._session is None or self._session.closed:
             self._begin()
         if self._put is not None:
-            event = args[1] if len(args) > 1 else kwargs["event"]
-            self._put((self._read, args[0]._logdir, event), event.ByteSize)
+            folder = args[0]._logdir
+            reader = self._readers.get(folder) or self._new_reader(folder)
+            self._put(reader, args[1] if len(args) > 1 else kwargs["event"])
 
     def _begin(self) -> None:
         """Take the run that the process has now; in a forked child, that is another one."""
-        self._session, board = self._ctx.session(), board_of(self._ctx)
-        self._put = None
-        if board is not None:
-            self._put = board.backlog.put
-            self._read = EventReader(board, takes_hparams=bool(self._ctx.option("report_hparams"))).read
+        self._session, self._board = self._ctx.session(), board_of(self._ctx)
+        self._put = None if self._board is None else self._board.backlog.put
+        self._readers = {}
+
+    def _new_reader(self, folder: Any) -> EventReader:
+        made = EventReader(self._board, os.fspath(folder), takes_hparams=bool(self._ctx.option("report_hparams")))
+        return self._readers.setdefault(folder, made)

@@ -44,26 +44,27 @@ class _Watch:
     def __init__(self, ctx: BindingContext) -> None:
         self._ctx = ctx
         self._session: Any = None
+        self._board: Any = None
         self._put: Any = None
-        self._reader: Any = None
+        self._readers: dict[str, _Operations] = {}
 
     def on_tensor(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Take a value of TensorBoard's second format: a tensor and what shows it."""
         names = ("writer", "step", "tensor", "tag", "summary_metadata")
         writer, step, tensor, tag, metadata = (argument(args, kwargs, i, name) for i, name in enumerate(names))
-        self._take(self._read_tensor, writer, step, tensor, (_text(tag), metadata))
+        self._take(_read_tensor, writer, step, tensor, (_text(tag), metadata))
 
     def on_scalar(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Take a scalar of the first format."""
         writer, step, tag, value = (
             argument(args, kwargs, i, n) for i, n in enumerate(("writer", "step", "tag", "value"))
         )
-        self._take(self._read_scalar, writer, step, value, (_text(tag), None))
+        self._take(_read_scalar, writer, step, value, (_text(tag), None))
 
     def on_proto(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Take a summary that is serialized already."""
         writer, step, tensor = (argument(args, kwargs, i, n) for i, n in enumerate(("writer", "step", "tensor")))
-        self._take(self._read_proto, writer, step, tensor, ("", None))
+        self._take(_read_proto, writer, step, tensor, ("", None))
 
     def _take(self, read: Any, writer: Any, step: Any, tensor: Any, about: tuple[str, Any]) -> None:
         if self._session is None or self._session.closed:
@@ -75,30 +76,53 @@ class _Watch:
                 "tf-graph", f"the summary {about[0]!r} is written within a tf.function, where it can't be captured"
             )
             return
-        self._put((read, _folder(writer), (step, tensor, about, time.time())), lambda: 1 << 20)
+        folder = _folder(writer)
+        reader = self._readers.get(folder) or self._new_reader(folder)
+        self._put(reader, (read, (step, tensor, about, time.time())))
 
     def _begin(self) -> None:
-        self._session, board = self._ctx.session(), board_of(self._ctx)
-        self._put = None
-        if board is not None:
-            self._reader = EventReader(board, takes_hparams=bool(self._ctx.option("report_hparams")))
-            self._put = board.backlog.put
+        self._session, self._board = self._ctx.session(), board_of(self._ctx)
+        self._put = None if self._board is None else self._board.backlog.put
+        self._readers = {}
 
-    def _read_tensor(self, folder: str, item: Any) -> None:
-        step, tensor, (tag, serialized), wall_time = item
-        if hasattr(serialized, "numpy"):
-            serialized = serialized.numpy()
-        metadata = _summary_pb2().SummaryMetadata.FromString(serialized)
-        self._reader.read_tensor(folder, tag, metadata, _EagerTensor(tensor), int(step), wall_time)
+    def _new_reader(self, folder: str) -> _Operations:
+        events = EventReader(self._board, folder, takes_hparams=bool(self._ctx.option("report_hparams")))
+        return self._readers.setdefault(folder, _Operations(events))
 
-    def _read_scalar(self, folder: str, item: Any) -> None:
-        step, value, (tag, _), wall_time = item
-        self._reader.board.scalar(folder, tag, float(value), int(step), wall_time)
 
-    def _read_proto(self, folder: str, item: Any) -> None:
-        step, tensor, _, wall_time = item
-        summary = _summary_pb2().Summary.FromString(tensor.numpy())
-        self._reader.read(folder, SimpleNamespace(summary=summary, step=int(step), wall_time=wall_time))
+class _Operations:
+    """Reports what the operations of one folder's writers were given."""
+
+    def __init__(self, events: EventReader) -> None:
+        self._events = events
+
+    def read(self, item: Any) -> None:
+        """Report an item."""
+        read, held = item
+        read(self._events, held)
+
+    def size_of(self, item: Any) -> int:
+        """Return a size that lets few tensors wait: they hold memory of TensorFlow's."""
+        return 1 << 20
+
+
+def _read_tensor(events: EventReader, item: Any) -> None:
+    step, tensor, (tag, serialized), wall_time = item
+    if hasattr(serialized, "numpy"):
+        serialized = serialized.numpy()
+    metadata = _summary_pb2().SummaryMetadata.FromString(serialized)
+    events.read_tensor(tag, metadata, _EagerTensor(tensor), int(step), wall_time)
+
+
+def _read_scalar(events: EventReader, item: Any) -> None:
+    step, value, (tag, _), wall_time = item
+    events.scalar(tag, float(value), int(step), wall_time)
+
+
+def _read_proto(events: EventReader, item: Any) -> None:
+    step, tensor, _, wall_time = item
+    summary = _summary_pb2().Summary.FromString(tensor.numpy())
+    events.read(SimpleNamespace(summary=summary, step=int(step), wall_time=wall_time))
 
 
 class _EagerTensor:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import math
 import weakref
+from collections.abc import Sequence
 
-from localtrack.store.journal import ScalarJournal
+from localtrack.store.journal import Reported, ScalarJournal
 
 _LOG = logging.getLogger("localtrack")
 _values: dict[str, float] = {}
@@ -33,6 +34,10 @@ class SubstitutingJournal(ScalarJournal):
             if not math.isfinite(number):
                 value = _substitute(title, series, number)
         super().report(title, series, value, iteration, time_us)
+
+    def report_many(self, points: Sequence[Reported]) -> None:
+        """Append several points, or what stands for them."""
+        self._report_each(points)
 
 
 def set_substitute(name: str, value: float | None, warn_period: int) -> None:

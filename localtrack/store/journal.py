@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ _BURIED: list[tuple[float, int]] = []
 MIN_INT64, MAX_INT64 = -(2**63), 2**63 - 1
 
 Point = tuple[int, int, int, float]
+Reported = tuple[str, str, float, int, int]
 
 
 @dataclass(slots=True)
@@ -55,6 +56,19 @@ class SeriesState:
     high: float = float("-inf")
     high_iteration: int = 0
     count: int = 0
+
+    def note(self, value: float, iteration: int) -> None:
+        """Remember a point."""
+        self.count += 1
+        if iteration >= self.last_iteration:
+            self.last = value
+            self.last_iteration = iteration
+        if value < self.low:
+            self.low = value
+            self.low_iteration = iteration
+        if value > self.high:
+            self.high = value
+            self.high_iteration = iteration
 
 
 @dataclass(slots=True)
@@ -135,7 +149,7 @@ class ScalarJournal:
                 self._fail(OSError(errno.ENOSPC, "the disk took only a part of a record"), state, body)
         except OSError as error:
             self._fail(error, state, body)
-        state.count += 1
+        state.count += 1  # state.note, written out: this is on the way of every report
         if iteration >= state.last_iteration:
             state.last = value
             state.last_iteration = iteration
@@ -148,6 +162,74 @@ class ScalarJournal:
         self._bytes += RECORD_BYTES
         if self._bytes >= ROLL_BYTES:
             self._roll()
+
+    def report_many(self, points: Sequence[Reported]) -> None:
+        """Append several points at a lower cost each: one ``write(2)`` for all.
+
+        When this returns they survive the death of the process, as those of :meth:`report` do.
+
+        Args:
+            points: title, series, value, iteration and ``time_us`` of each, as for :meth:`report`.
+
+        Raises:
+            ValueError: as :meth:`report`; the other points are kept.
+        """
+        records, states, refused = self._packed(points)
+        try:
+            written = os.write(self._fd, records)
+            error = OSError(errno.ENOSPC, "the disk took only a part of the records")
+        except OSError as failure:
+            written, error = 0, failure
+        whole = written // RECORD_BYTES
+        for number in range(whole, len(states)):
+            body = records[number * RECORD_BYTES + CHECK.size : (number + 1) * RECORD_BYTES]
+            self._append_again(error if number == whole else None, states[number], body)
+        self._bytes += len(records)
+        if self._bytes >= ROLL_BYTES:
+            self._roll()
+        if refused is not None:
+            raise refused
+
+    def _packed(self, points: Sequence[Reported]) -> tuple[bytes, list[SeriesState], ValueError | None]:
+        """Return the records, their series, and the error of what can't be one."""
+        records: list[bytes] = []
+        states: list[SeriesState] = []
+        refused: ValueError | None = None
+        known, pack, check, crc32 = self.series, BODY.pack, CHECK.pack, zlib.crc32
+        for title, series, value, iteration, time_us in points:
+            try:
+                state = known.get((title, series)) or self._define(title, series)
+                body = pack(state.number, iteration, time_us or time.time_ns() // 1000, value)
+            except (struct.error, TypeError):
+                try:
+                    self.report(title, series, value, iteration, time_us)
+                except ValueError as error:
+                    refused = refused or error
+                continue
+            records += (check(crc32(body)), body)
+            states.append(state)
+            state.note(value, iteration)
+        return b"".join(records), states, refused
+
+    def _append_again(self, error: OSError | None, state: SeriesState, body: bytes) -> None:
+        """Append a record that a write of many did not take: the first with that error, those after it anew."""
+        if error is None:
+            try:
+                _write_all(self._fd, CHECK.pack(zlib.crc32(body)) + body)
+            except OSError as refused:
+                error = refused
+        if error is not None:
+            self._fail(error, state, body)
+
+    def _report_each(self, points: Sequence[Reported]) -> None:
+        refused: ValueError | None = None
+        for point in points:
+            try:
+                self.report(*point)
+            except ValueError as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused
 
     @property
     def fd(self) -> int:

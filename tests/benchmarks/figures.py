@@ -30,6 +30,7 @@ from tests.benchmarks.measure import (
     size_on_disk,
 )
 from tests.benchmarks.merging import merging
+from tests.benchmarks.watched import watched
 
 POINTS = 100_000
 STEPS = 2_000
@@ -260,4 +261,5 @@ ALL: dict[str, Callable[[Bench], list[Figure]]] = {
     "memory": memory,
     "merging": merging,
     "finding": finding,
+    "watched": watched,
 }

@@ -11,14 +11,15 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 MARK = "BENCHMARK "
 PACKAGES = ("tensorboardX",)
 
 
-def make_environment(folder: Path) -> Path:
-    """Return the Python of an environment with tensorboardX in it, making it where there is none.
+def make_environment(folder: Path, packages: Sequence[str] = PACKAGES) -> Path:
+    """Return the Python of an environment with tensorboardX in it, or with other packages, making it where there is none.
 
     Raises:
         OSError: it can't be made.
@@ -30,10 +31,10 @@ def make_environment(folder: Path) -> Path:
     uv = shutil.which("uv")
     if uv:
         make = [uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)]
-        install = [uv, "pip", "install", "-q", "--python", str(python), *PACKAGES]
+        install = [uv, "pip", "install", "-q", "--python", str(python), *packages]
     else:
         make = [sys.executable, "-m", "venv", "--clear", str(folder)]
-        install = [str(python), "-m", "pip", "install", "-q", *PACKAGES]
+        install = [str(python), "-m", "pip", "install", "-q", *packages]
     for command in (make, install):
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
     (folder / "ready").touch()

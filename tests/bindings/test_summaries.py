@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from localtrack import Logger
-from localtrack.bindings.summaries.backlog import ROOM, ROOM_FOR_SMALL, Backlog
+from localtrack.bindings.summaries.backlog import LOOK_EVERY, ROOM, ROOM_FOR_SMALL, Backlog
 from localtrack.bindings.summaries.board import Board
+from localtrack.bindings.summaries.events import EventReader
 from localtrack.bindings.summaries.histograms import COLUMNS, ROWS, HistogramHistory
 from localtrack.bindings.summaries.names import Names
 from localtrack.runtime import current
@@ -131,46 +132,99 @@ def test_long_histories_stay_small():
     assert reported < 50
 
 
+class Kept:
+    """A source that keeps what comes from it."""
+
+    def __init__(self, size_bytes: int = 0) -> None:
+        self.items: list[object] = []
+        self.came = threading.Event()
+        self._size_bytes = size_bytes
+
+    def read(self, item: object) -> None:
+        """Keep an item."""
+        self.items.append(item)
+        self.came.set()
+
+    def size_of(self, item: object) -> int:
+        """Return the same for all."""
+        return self._size_bytes
+
+
+def do_all(take, items) -> None:
+    """Let sources read their items."""
+    while items:
+        source, item = take(), take()
+        source.read(item)
+
+
 def test_backlog_keeps_order_and_loses_nothing():
-    """Items from many threads are all done, each thread's in its order."""
-    done = []
-    backlog = Backlog(done.append)
-    threads = [
-        threading.Thread(target=lambda n=n: [backlog.put((n, i), lambda: 0) for i in range(2000)]) for n in range(4)
-    ]
+    """Items from many threads are all done, each with the source that it came from, each thread's in its order."""
+    sources = [Kept() for _ in range(4)]
+    backlog = Backlog(do_all)
+    threads = [threading.Thread(target=lambda s=s: [backlog.put(s, i) for i in range(2000)]) for s in sources]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     backlog.close()
-    assert len(done) == 8000
-    for number in range(4):
-        assert [i for n, i in done if n == number] == list(range(2000))
+    for source in sources:
+        assert source.items == list(range(2000))
 
 
 def test_backlog_is_done_within_a_moment():
     """An item is done soon without anybody asking for it, also after a pause."""
-    done = threading.Event()
-    backlog = Backlog(lambda item: done.set())
+    source = Kept()
+    backlog = Backlog(do_all)
     for _ in range(2):
-        done.clear()
-        backlog.put(1, lambda: 0)
-        assert done.wait(10)
+        source.came.clear()
+        backlog.put(source, 1)
+        assert source.came.wait(10)
         time.sleep(0.1)
     backlog.close()
 
 
-@pytest.mark.parametrize(("size_bytes", "limit"), [(1 << 20, ROOM), (10, ROOM_FOR_SMALL)])
+@pytest.mark.parametrize(("size_bytes", "limit"), [(1 << 20, ROOM + LOOK_EVERY), (10, ROOM_FOR_SMALL)])
 def test_backlog_is_bounded(size_bytes, limit):
     """What waits takes a bounded room: beyond it, whoever puts something in does the work."""
-    backlog = Backlog(lambda item: None)
+    source = Kept(size_bytes)
+    backlog = Backlog(do_all)
     most = 0
     backlog._is_awake = True  # no thread takes anything
-    for number in range(limit + 50):
-        backlog.put(number, lambda: size_bytes)
-        most = max(most, len(backlog._items))
+    for number in range(2 * limit):
+        backlog.put(source, number)
+        most = max(most, len(backlog._items) // 2)
     assert most <= limit + 1
-    assert len(backlog._items) < 50
+    backlog.drain()
+    assert source.items == list(range(2 * limit))
+
+
+def test_one_bad_item_costs_no_other(start):
+    """What can't be reported is told of, and the points before and after it are recorded."""
+    task = start()
+    session = current.get()
+    told = []
+    board = Board(session, SessionReports(session), lambda place, error: told.append(str(error)))
+
+    class Source(Kept):
+        def read(self, item) -> None:
+            """Report a point; refuse one of them."""
+            if item == 3:
+                raise RuntimeError("a bad item")
+            graph = board.names.of("r").scalar("loss" if item < 6 else "after")
+            board.scalar(graph, float(item), 2**63 - 1 if item == 5 else item)
+
+    source = Source()
+    for number in range(5):
+        board.backlog.put(source, number)
+    board.names.of("r").scalar("loss").steps._added = 1
+    board.backlog.put(source, 5)
+    board.backlog.put(source, 6)
+    board.finish()
+    found = task.get_reported_scalars(max_samples=0)
+    assert found["loss"]["loss"]["y"] == [0.0, 1.0, 2.0, 4.0]
+    assert found["after"]["after"]["y"] == [6.0]
+    assert told[0] == "a bad item"
+    assert "beyond 64 bits" in told[1]
 
 
 def test_board_shows_what_waits_at_the_end(start):
@@ -181,7 +235,7 @@ def test_board_shows_what_waits_at_the_end(start):
     board = Board(session, SessionReports(session), lambda place, error: None)
     for step in range(6):
         board.histogram("r", "w", [0.0, 1.0], [step + 1], step)
-    board.scalar("r", "loss", 0.5, 103)
+    EventReader(board, "r", takes_hparams=True).scalar("loss", 0.5, 103, 0.0)
     board.image("r", "img", b"GIF89a...", 104)
     before = len(task.get_reported_plots())
     board.finish()

@@ -84,6 +84,30 @@ def test_scalars(start, tmp_path, package):
 
 
 @pytest.mark.parametrize("package", WRITERS)
+def test_a_writer_made_before_the_task(start, tmp_path, package):
+    """A writer that was there before Task.init is captured from then on, under the same names as a later one."""
+    with open_writer(package, tmp_path / "run") as writer:
+        writer.add_scalar("loss", 0.25, 1)
+        task = start()
+        writer.add_scalar("loss", 0.5, 2)
+    with open_writer(package, tmp_path / "run") as writer:
+        writer.add_scalar("loss", 0.75, 3)
+    assert points(task) == {("loss", "loss"): [(2, 0.5), (3, 0.75)]}
+
+
+@pytest.mark.parametrize("package", WRITERS)
+@pytest.mark.parametrize("first", ["writer", "task"])
+def test_import_order(run, package, first):
+    """In a fresh process it is the same whether the writer or the task comes first."""
+    task = "from localtrack import Task; task = Task.init('p', 'n', auto_resource_monitoring=False)"
+    writer = f"from {package} import SummaryWriter; writer = SummaryWriter('runs/x')"
+    lines = [writer, task] if first == "writer" else [task, writer]
+    lines += ["writer.add_scalar('a/loss', 0.5, 3)", "print('GOT', task.get_reported_scalars(max_samples=0))"]
+    ran = run("\n".join(lines), package=package.partition(".")[0])
+    assert ran.lines == ["GOT {'a': {'loss': {'name': 'loss', 'x': [3], 'y': [0.5]}}}"]
+
+
+@pytest.mark.parametrize("package", WRITERS)
 def test_several_writers(start, tmp_path, package):
     """Two runs of a script in one process, and the members of add_scalars, are told apart."""
     task = start()

@@ -108,6 +108,45 @@ def test_what_is_no_number_is_refused(pen: ScalarJournal, value: Any, iteration:
     assert pen.series["a", "b"].count == 2
 
 
+def test_many_at_once_are_as_one_by_one(pen: ScalarJournal, tmp_path: Path) -> None:
+    """Points reported together are the same records in the same order, and what can't be one costs no other."""
+    pen.report("t", "a", 0.5, 0, 1)
+    with pytest.raises(ValueError, match="beyond 64 bits"):
+        pen.report_many(
+            [("t", "a", 1.5, 1, 5), ("t", "b", math.inf, 1, 5), ("t", "a", 9.0, 2**63, 5), ("t", "a", -2.0, 2, 6)]
+        )
+    path = pen.current_path()
+    assert path is not None
+    names, points, damaged = read_journal(path)
+    assert names == {1: ("t", "a"), 2: ("t", "b")}
+    assert points == [(1, 0, 1, 0.5), (1, 1, 5, 1.5), (2, 1, 5, math.inf), (1, 2, 6, -2.0)]
+    assert damaged == 0
+    state = pen.series["t", "a"]
+    assert (state.count, state.last, state.low, state.low_iteration, state.high) == (3, -2.0, -2.0, 2, 1.5)
+
+
+@pytest.mark.parametrize("taken", [0, 32, 50])
+def test_many_at_once_outlive_a_full_disk(
+    pen: ScalarJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    """Of points reported together, those that the disk did not take are kept and written later, none twice."""
+    pen.report("t", "a", 0.0, 0, 1)
+    write = os.write
+
+    def short(fd: int, data: bytes) -> int:
+        monkeypatch.setattr(os, "write", write)
+        if not taken:
+            raise OSError(errno.ENOSPC, "no space left")
+        return write(fd, data[:taken])
+
+    monkeypatch.setattr(os, "write", short)
+    pen.report_many([("t", "a", float(step), step, 1) for step in range(1, 5)])
+    assert pen.drain()
+    pen.report_many([("t", "a", 5.0, 5, 1)])
+    found = [point for path in sorted(tmp_path.rglob("*.journal")) for point in read_journal(path)[1]]
+    assert sorted(found) == [(1, step, 1, float(step)) for step in range(6)]
+
+
 def test_rolling_loses_nothing(pen: ScalarJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full journal is followed by the next one, which knows all names."""
     monkeypatch.setattr(journal_module, "ROLL_BYTES", 320)

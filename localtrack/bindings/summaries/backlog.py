@@ -9,13 +9,26 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 DELAY_S = 0.05
 ROOM = 100
 ROOM_FOR_SMALL = 20_000
 SMALL_BYTES = 1 << 16
-Process = Callable[[Any], object]
+LOOK_EVERY = 2 * 17  # asking an event for its size costs as much as keeping it; a prime keeps step with few scripts
+
+
+class Source(Protocol):
+    """Where items come from: it knows what they are."""
+
+    def read(self, item: Any) -> None:
+        """Report an item."""
+
+    def size_of(self, item: Any) -> int:
+        """Return about how many bytes an item holds."""
+
+
+Process = Callable[[Callable[[], Any], "deque[Any]"], object]
 
 
 class Backlog:
@@ -24,12 +37,12 @@ class Backlog:
     Putting something in costs less than a microsecond. When much waits, whoever puts something in does it all instead.
 
     Args:
-        process: does one item; must not raise.
+        process: takes sources and items in turn with its first argument, until the second is empty; must not raise.
     """
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._items: deque[Any] = deque()
+        self._items: deque[Any] = deque()  # sources and items in turn: pairs would be objects for the garbage collector
         self._lock = threading.RLock()
         self._start_lock = threading.Lock()
         self._wake = threading.Event()
@@ -37,21 +50,25 @@ class Backlog:
         self._is_over = False
         self._thread: threading.Thread | None = None
 
-    def put(self, item: Any, size_bytes: Callable[[], int]) -> None:
-        """Add an item; ``size_bytes`` is asked only when many wait."""
+    def put(self, source: Source, item: Any) -> None:
+        """Add an item."""
         items = self._items
-        items.append(item)
+        items.extend((source, item))  # in one step: no other thread comes between the two
         if not self._is_awake:
             self._wake_up()
-        if len(items) > ROOM and (len(items) > ROOM_FOR_SMALL or size_bytes() > SMALL_BYTES):
+        waiting = len(items)
+        if waiting > 2 * ROOM and (waiting > 2 * ROOM_FOR_SMALL or not waiting % LOOK_EVERY):
+            self._make_room(source, item)
+
+    def _make_room(self, source: Source, item: Any) -> None:
+        if len(self._items) > 2 * ROOM_FOR_SMALL or source.size_of(item) > SMALL_BYTES:
             self.drain()
 
     def drain(self) -> None:
         """Do all that waits, in order."""
         with self._lock:
-            items = self._items
-            while items:
-                self._process(items.popleft())
+            if self._items:
+                self._process(self._items.popleft, self._items)
 
     def close(self) -> None:
         """Do all that waits, and end the thread."""

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from localtrack.bindings import BindingContext, observing
 from localtrack.bindings.summaries.backlog import Backlog
 from localtrack.bindings.summaries.histograms import HistogramHistory
-from localtrack.bindings.summaries.names import Names
+from localtrack.bindings.summaries.names import Graph, Names
 from localtrack.services import figures
+from localtrack.store.journal import Reported
 
 if TYPE_CHECKING:
     from localtrack.runtime.reporting import SessionReports
     from localtrack.runtime.session import Session
 
 SECTION = "TB_hparams"
+POINTS_AT_ONCE = 512
 THRESHOLD_ROWS = ("TP", "FP", "TN", "FN", "Precision", "Recall")
 _boards: weakref.WeakKeyDictionary[Any, Board] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
@@ -42,31 +45,42 @@ class Board:
         self._session = session
         self._reports = reports
         self._scalars = session.writer.scalars
+        self._points: list[Reported] = []
         self._histograms: dict[tuple[str, str], HistogramHistory] = {}
         self._lock = threading.Lock()
         self._failed = failed
         self.backlog = Backlog(self._do)
 
-    def _do(self, item: tuple[Callable[[str, Any], object], str, Any]) -> None:
-        read, folder, event = item
+    def _do(self, take: Callable[[], Any], items: deque[Any]) -> None:
+        with observing():
+            while items:
+                source, item = take(), take()
+                try:
+                    source.read(item)
+                except Exception as error:  # the binding border
+                    self._failed("report", error)
+                if len(self._points) >= POINTS_AT_ONCE:
+                    self._write_points()
+            self._write_points()
+
+    def _write_points(self) -> None:
+        points, self._points = self._points, []
         try:
-            with observing():
-                read(folder, event)
+            if points:
+                self._scalars.report_many(points)
         except Exception as error:  # the binding border
             self._failed("report", error)
 
-    def scalar(self, folder: str, tag: str, value: float, step: int, wall_time: float = 0.0) -> None:
-        """Report one point of a curve.
+    def scalar(self, graph: Graph, value: float, step: int, wall_time: float = 0.0) -> None:
+        """Report one point of a curve, to be called by sources of the backlog: it is written with those after it.
 
         Args:
-            folder: the writer's.
-            tag: its name.
+            graph: the curve.
             value: any float.
             step: its step.
             wall_time: seconds since 1970; 0 for now.
         """
-        graph = self.names.of(folder).scalar(tag)
-        self._scalars.report(graph.title, graph.series, value, graph.steps.next(step), int(wall_time * 1e6))
+        self._points.append((graph.title, graph.series, value, graph.steps.next(step), int(wall_time * 1e6)))
 
     def histogram(self, folder: str, tag: str, edges: Any, counts: Any, step: int) -> None:
         """Add a histogram to its tag's surface.
@@ -131,6 +145,7 @@ class Board:
     def finish(self) -> None:
         """Report what waits, and the surfaces that have grown since they were reported."""
         self.backlog.close()
+        self._write_points()
         with self._lock:
             for history in self._histograms.values():
                 if not history.is_reported:

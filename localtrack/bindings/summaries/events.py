@@ -18,29 +18,41 @@ _HPARAMS_MODULES = (
 
 
 class EventReader:
-    """Reports the events of one run's writers.
+    """Reports the events of the writers of one folder.
 
     Args:
         board: where to.
+        folder: the writers'.
         takes_hparams: whether hyper-parameters are wanted.
     """
 
-    def __init__(self, board: Board, *, takes_hparams: bool) -> None:
+    def __init__(self, board: Board, folder: str, *, takes_hparams: bool) -> None:
         self.board = board
+        self._folder = folder
+        self._names = board.names.of(folder)
         self._takes_hparams = takes_hparams
-        self._plugins: dict[tuple[str, str], str] = {}
+        self._plugins: dict[str, str] = {}
 
-    def read(self, folder: str, event: Any) -> None:
+    def read(self, event: Any) -> None:
         """Report what an event holds; what is no summary is passed over."""
         for value in event.summary.value:
             kind = value.WhichOneof("value")
             if kind == "simple_value":
-                self.board.scalar(folder, value.tag, value.simple_value, event.step, event.wall_time)
+                self.board.scalar(self._names.scalar(value.tag), value.simple_value, event.step, event.wall_time)
             else:
-                self._read_other(kind, folder, value, event)
+                self._read_other(kind, value, event)
 
-    def _read_other(self, kind: str | None, folder: str, value: Any, event: Any) -> None:
-        board, tag, step = self.board, value.tag, int(event.step)
+    def size_of(self, event: Any) -> int:
+        """Return the size of an event in bytes."""
+        size: int = event.ByteSize()
+        return size
+
+    def scalar(self, tag: str, value: float, step: int, wall_time: float) -> None:
+        """Report one point of the curve that a tag is."""
+        self.board.scalar(self._names.scalar(tag), value, step, wall_time)
+
+    def _read_other(self, kind: str | None, value: Any, event: Any) -> None:
+        board, folder, tag, step = self.board, self._folder, value.tag, int(event.step)
         if kind == "histo":
             held = value.histo
             edges = [held.min, *(min(max(limit, held.min), held.max) for limit in held.bucket_limit)]
@@ -50,15 +62,14 @@ class EventReader:
         elif kind == "audio":
             board.audio(folder, tag, value.audio.encoded_audio_string, value.audio.content_type, step)
         elif kind == "tensor" or tag == HPARAMS_TAG:
-            self.read_tensor(folder, tag, value.metadata, _Tensor(value.tensor), step, event.wall_time)
+            self.read_tensor(tag, value.metadata, _Tensor(value.tensor), step, event.wall_time)
 
-    def read_tensor(self, folder: str, tag: str, metadata: Any, tensor: Any, step: int, wall_time: float) -> None:
+    def read_tensor(self, tag: str, metadata: Any, tensor: Any, step: int, wall_time: float) -> None:
         """Report a value of TensorBoard's second format: a tensor, and the plug-in that shows it.
 
         Plug-ins other than those for scalars, histograms, images, audio, text and curves are passed over.
 
         Args:
-            folder: the writer's.
             tag: its name.
             metadata: a ``SummaryMetadata``; later values of a tag may have an empty one.
             tensor: has ``texts()`` and ``array()``.
@@ -70,12 +81,12 @@ class EventReader:
             return
         plugin = metadata.plugin_data.plugin_name
         if plugin:
-            self._plugins[folder, tag] = plugin
+            self._plugins[tag] = plugin
         else:
-            plugin = self._plugins.get((folder, tag), "")
-        board = self.board
+            plugin = self._plugins.get(tag, "")
+        board, folder = self.board, self._folder
         if plugin == "scalars":
-            board.scalar(folder, tag, float(tensor.array().reshape(-1)[0]), step, wall_time)
+            self.scalar(tag, float(tensor.array().reshape(-1)[0]), step, wall_time)
         elif plugin == "histograms":
             bars = tensor.array()  # (n, 3): left, right, count
             if len(bars):
