@@ -40,6 +40,7 @@ class Settings:
         trust_pickles: whether pickles of other users load without a question.
         block_pickled_artifacts: whether no pickle is loaded at all, not even one's own.
         registered_interval_s: seconds between two looks whether a registered DataFrame has changed.
+        mask_secrets: whether credentials in arguments, uncommitted changes and scripts are masked.
         join_ranks: whether the processes of one distributed launch share one task.
         rank_wait_s: at most so many seconds a rank waits for rank zero to start the task.
         earlier_weights: so many earlier weights of each model stay in the store when it gets new ones; -1 keeps all.
@@ -61,6 +62,7 @@ class Settings:
     trust_pickles: bool = False
     block_pickled_artifacts: bool = False
     registered_interval_s: float = 30.0
+    mask_secrets: bool = True
     join_ranks: bool = True
     rank_wait_s: float = 30.0
     earlier_weights: int = -1

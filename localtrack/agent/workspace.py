@@ -17,6 +17,7 @@ from typing import Any
 from localtrack.capture.bundle import checkout_bundle
 from localtrack.capture.git_command import GitCommand, GitOutput
 from localtrack.capture.launch import LAUNCHER_MODULES
+from localtrack.capture.secrets import without_masked
 from localtrack.errors import CodeUnavailableError, CorruptFileError
 from localtrack.fs.disk import remove_tree
 from localtrack.runtime.bootstrap import AS_CLEARML
@@ -109,7 +110,7 @@ def build_command(python: str, source: Path, task_id: str, script: Mapping[str, 
         head = (*head, AS_CLEARML)
     recorded = script.get("argv")
     # what no parser knows reaches the script again as it was typed; what one knows is replaced by the stored values
-    argv = tuple(str(word) for word in recorded) if isinstance(recorded, list) else ()
+    argv = without_masked([str(word) for word in recorded]) if isinstance(recorded, list) else ()
     if entry.startswith("-m"):
         module = entry[2:].strip()
         if not _MODULE.fullmatch(module):

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localtrack.bindings import BindingContext
+from localtrack.capture.secrets import is_masked, masked_argument
 from localtrack.errors import LocaltrackError
 from localtrack.records.parameters import Entry, entry, value_of
 from localtrack.records.task import TaskRecord
+from localtrack.records.values import encode
 from localtrack.services import parameters
 
 if TYPE_CHECKING:
@@ -94,6 +96,8 @@ def commit(session: Session | None, entries: Mapping[str, Entry]) -> None:
         return
     if session.closed:
         return
+    if session.ctx.settings.mask_secrets:
+        entries = {key: _masked(key, item) for key, item in entries.items()}
     try:
         session.record_inputs(lambda record: parameters.merged(record, entries), "parameters")
     except (LocaltrackError, OSError) as error:
@@ -131,7 +135,14 @@ def stored_configuration(name: str) -> str | None:
 def stored_values(record: TaskRecord, section: str) -> dict[str, Any]:
     """Return the stored values of one section by their name in it."""
     prefix = f"{section}/"
-    return {key[len(prefix) :]: value_of(item) for key, item in record.parameters.items() if key.startswith(prefix)}
+    stored = {key[len(prefix) :]: value_of(item) for key, item in record.parameters.items() if key.startswith(prefix)}
+    return {name: value for name, value in stored.items() if not is_masked(value)}
+
+
+def _masked(key: str, item: Entry) -> Entry:
+    value = value_of(item)
+    masked = masked_argument(key, value)
+    return item if masked == value else {**item, "value": encode(masked)}
 
 
 def _agent_record() -> TaskRecord | None:

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from localtrack.capture.arguments import ArgparseHook, ParsedArguments, find_parsed
+from localtrack.capture.secrets import is_masked, masked_argument
 from localtrack.errors import LocaltrackError
 from localtrack.records.parameters import Entry, entry, value_of
 from localtrack.services import parameters
@@ -23,7 +24,8 @@ _active: ArgparseHook | None = None
 def stored_arguments(entries: dict[str, Entry]) -> dict[str, Any]:
     """Return the stored values of the section ``Args`` by their destination."""
     prefix = f"{SECTION}/"
-    return {key[len(prefix) :]: value_of(stored) for key, stored in entries.items() if key.startswith(prefix)}
+    stored = {key[len(prefix) :]: value_of(item) for key, item in entries.items() if key.startswith(prefix)}
+    return {name: value for name, value in stored.items() if not is_masked(value)}
 
 
 class ArgumentFeed:
@@ -53,10 +55,11 @@ class ArgumentFeed:
 
     def _record(self, parsed: ParsedArguments) -> None:
         entries: dict[str, Entry] = {}
+        mask = masked_argument if self._session.ctx.settings.mask_secrets else lambda name, value: value
         for name, value in parsed.values.items():
             if self._session.options.wants_argument(name):
                 kind = None if value is None else parsed.types.get(name)
-                entries[f"{SECTION}/{name}"] = entry(value, parsed.help.get(name, "") or "", kind)
+                entries[f"{SECTION}/{name}"] = entry(mask(name, value), parsed.help.get(name, "") or "", kind)
         if not entries or self._session.closed:
             return
         try:

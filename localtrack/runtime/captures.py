@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from localtrack.capture import secrets
 from localtrack.records.parameters import ENVIRONMENT_SECTION, entry
 from localtrack.records.task import Json, TaskRecord
 from localtrack.runtime.code_choices import CHOICES
@@ -123,7 +124,7 @@ class Captures:
         else:
             script = capture_script(self._main, self._argv, self._cwd, git)
         errors += script.errors
-        fields = code.store_script(self._ctx, self._folder, git, script)
+        fields = code.store_script(self._ctx, self._folder, git, script, errors)
         self._is_diff_large = bool(git and git.is_diff_large and fields["diff"])
         if git and self._ctx.settings.bundle:
             fields["bundle"] = code.store_bundle(self._ctx, self._folder, git, errors)
@@ -155,7 +156,10 @@ class Captures:
         from localtrack.capture.host import capture_environment
 
         patterns = [name.strip() for name in self._ctx.settings.log_environment.split(",") if name.strip()]
-        return capture_environment(patterns) if patterns else {}
+        found = capture_environment(patterns) if patterns else {}
+        if not self._ctx.settings.mask_secrets:
+            return found
+        return {name: secrets.masked_argument(name, value) for name, value in found.items()}
 
     def _commit(self, fields: Json, runtime: Json, environment: dict[str, str], errors: list[str]) -> None:
         def change(record: TaskRecord) -> TaskRecord:

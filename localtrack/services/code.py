@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from localtrack.capture import secrets
 from localtrack.capture.redaction import storable_text
 from localtrack.records.task import Json, TaskRecord
 from localtrack.services.context import StoreContext
@@ -22,11 +23,23 @@ if TYPE_CHECKING:
     from localtrack.capture.packages import PackageState
     from localtrack.capture.script import ScriptState
 
+MASKED = "the {} had what looks like secrets: stored as ******** (LOCALTRACK_MASK_SECRETS=0 keeps them)"
 DIFF_ARTIFACT = "auxiliary_git_diff"
 
 
-def store_script(ctx: StoreContext, folder: Path, git: GitState | None, script: ScriptState) -> Json:
-    """Store the diff, or the whole script where there is no git, and return the ``script`` record."""
+def store_script(
+    ctx: StoreContext, folder: Path, git: GitState | None, script: ScriptState, errors: list[str] | None = None
+) -> Json:
+    """Store the diff, or the whole script where there is no git, and return the ``script`` record.
+
+    Args:
+        ctx: the store.
+        folder: the task's folder.
+        git: the repository; None where there is none.
+        script: the script.
+        errors: gets what a reader must know: that secrets were masked.
+    """
+    notes = [] if errors is None else errors
     record: Json = {
         "repository": git.repository if git else "",
         "root": str(git.root) if git and git.root else "",
@@ -34,7 +47,7 @@ def store_script(ctx: StoreContext, folder: Path, git: GitState | None, script: 
         "commit": git.commit if git else "",
         "entry_point": script.entry_point,
         "working_dir": script.working_dir,
-        "argv": list(script.argv),
+        "argv": secrets.masked_argv(script.argv) if ctx.settings.mask_secrets else list(script.argv),
         "python": script.python_version,
         "binary": script.python_binary,
         "as_clearml": script.as_clearml,
@@ -44,14 +57,20 @@ def store_script(ctx: StoreContext, folder: Path, git: GitState | None, script: 
         "bundle": None,
     }
     if git and git.diff:
-        record["diff"] = put_content(ctx.store.disk, folder, "code", "diff", ".patch", git.diff).to_json()
+        diff = secrets.masked_diff(git.diff) if ctx.settings.mask_secrets else git.diff
+        notes += [MASKED.format("uncommitted changes")] if diff != git.diff else []
+        record["diff"] = put_content(ctx.store.disk, folder, "code", "diff", ".patch", diff).to_json()
     if script.script is not None:
         record.update(store_source(ctx, folder, script.script))
+        if ctx.settings.mask_secrets and secrets.masked_script(script.script) != script.script:
+            notes.append(MASKED.format("script"))
     return record
 
 
 def store_source(ctx: StoreContext, folder: Path, script: bytes) -> Json:
     """Store a whole script; returns the field of the ``script`` record that names it."""
+    if ctx.settings.mask_secrets:
+        script = secrets.masked_script(script)
     return {"source": put_content(ctx.store.disk, folder, "code", "script", ".py", script).to_json()}
 
 

@@ -1,0 +1,180 @@
+"""Mask secrets in what a run records: its arguments, its uncommitted changes, its script, its chosen environment.
+
+Two rules. A text with the shape of a known credential (an access key of a cloud, a token of a hub, a private key, a
+password in a URL) is masked wherever it stands. A text that is given to a telling name (``api_key = "..."``,
+``--password ...``) is masked whatever it looks like, unless it is plainly no secret: a path, a place holder, a short word.
+
+Source: the credential formats that their issuers publish; docs/explanation/runs.md, "Secrets".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+MASK = "********"
+SHORTEST = 8  # a shorter value of a telling name is a word ("EMPTY", "none")
+
+_SHAPES = (
+    r"(?:AKIA|ASIA)[0-9A-Z]{16}",  # AWS
+    r"gh[opsur]_[A-Za-z0-9]{30,}", r"github_pat_\w{22,}", r"gl(?:pat|dt|rt|ft)-[\w-]{20,}", r"ATATT[\w=-]{20,}",
+    r"hf_[A-Za-z0-9]{30,}", r"r8_[A-Za-z0-9]{30,}", r"nvapi-[\w-]{30,}", r"gsk_[A-Za-z0-9]{30,}", r"xai-[A-Za-z0-9]{30,}",
+    r"pplx-[A-Za-z0-9]{30,}", r"sk-[A-Za-z0-9_-]{20,}", r"wandb_v1_\w{20,}", r"KGAT_[A-Za-z0-9]{20,}",
+    r"xox[abeoprs]-[\w-]{10,}", r"xapp-[\w-]{10,}",
+    r"https://hooks\.slack\.com/services/[\w/]{20,}", r"https://discord(?:app)?\.com/api/webhooks/\d+/[\w-]{20,}",
+    r"AIza[\w-]{35}", r"ya29\.[\w-]{20,}", r"GOCSPX-[\w-]{20,}",  # Google
+    r"(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{16,}", r"whsec_[A-Za-z0-9+/=]{20,}", r"sq0csp-[\w-]{30,}",
+    r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]*",  # JSON web tokens
+    r"pypi-[\w-]{40,}", r"npm_[A-Za-z0-9]{30,}", r"rubygems_[0-9a-f]{40,}", r"dckr_(?:pat|oat)_[\w-]{20,}",
+    r"do[opr]_v1_[0-9a-f]{40,}", r"SG\.[\w-]{16,}\.[\w-]{16,}", r"\bSK[0-9a-f]{32}\b", r"\bkey-[0-9a-f]{32}\b",
+    r"\bdapi[0-9a-f]{32}(?:-\d+)?\b", r"\bhvs\.[\w-]{20,}", r"\b\d{8,10}:AA[\w-]{33}", r"shp(?:at|ss|ca|pa)_[0-9a-fA-F]{32}",
+    r"gl(?:c|sa)_[A-Za-z0-9+/=_]{30,}", r"lin_api_[A-Za-z0-9]{30,}", r"fig[du]_[\w-]{30,}", r"PMAK-[0-9a-f]{20,}-[0-9a-f]{30,}",
+    r"ntn_[A-Za-z0-9]{30,}", r"sntry[su]_[\w=+/-]{30,}", r"AGE-SECRET-KEY-1[0-9A-Z]{50,}", r"pul-[0-9a-f]{40}",
+)  # fmt: skip
+_SHAPE = re.compile(r"(?<![A-Za-z0-9_])(?:" + "|".join(_SHAPES) + ")")
+_NAME = (
+    r"(?:password|passwd|passphrase|passcode|secret|credentials?|api[_-]?key|access[_-]?key|private[_-]?key|secret[_-]?key"
+    r"|account[_-]?key|encryption[_-]?key|(?:auth|access|api|refresh|bearer|bot|hub|hf|session|id|secret|github|gitlab|wandb)"
+    r"[_-]?token)"
+)
+_TELLING = re.compile(rf"(?:^|[^A-Za-z]|(?<=[a-z])(?=[A-Z])){_NAME}$|^(?:pwd|token)$", re.IGNORECASE)
+_QUOTED = re.compile(
+    rf"(?P<before>\b[\w.-]*{_NAME}[\"']?\]?\s*(?:=|:|,|=>)\s*[rbfu]?(?P<quote>[\"']))(?P<value>[^\"'\n]{{{SHORTEST},}})(?=(?P=quote))",
+    re.IGNORECASE,
+)
+_BARE = re.compile(
+    rf"(?P<before>^[+\s]*(?:export\s+|set\s+|-\s+)?[\w.-]*{_NAME}\s*[=:]\s*)(?P<value>[^\s\"'#(),\[\]{{}}]{{{SHORTEST},}})(?=\s*$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_PARTS = (
+    re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@\"']*:)(?P<value>[^\s/@\"']+)(?=@)"),
+    re.compile(r"(?P<before>https?://)(?P<value>[^\s/:@\"'.]{16,})(?=@)"),
+    re.compile(
+        r"(?P<before>[?&](?:token|access_token|private_token|api_?key|key|sig|signature|password|secret|x-amz-signature"
+        r"|x-amz-security-token)=)(?P<value>[^&\s\"'#]{8,})",
+        re.IGNORECASE,
+    ),
+    re.compile(r"(?P<before>\b(?:AccountKey|SharedAccessKey|SharedSecret)=)(?P<value>[A-Za-z0-9+/=]{20,})"),
+    re.compile(r"(?P<before>\b(?:Bearer|Basic|Token)\s+)(?P<value>[A-Za-z0-9+/._=-]{16,})"),
+)
+_NO_SECRET = re.compile(r"[{}<>$%*]|\.\.\.|^[~./\\]|://|\s")
+_KEY_BEGINS = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----")
+_KEY_ENDS = re.compile(r"-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----")
+
+
+def masked_text(text: str) -> str:
+    """Return a text without the secrets in it; code, settings, or anything else."""
+    text = _SHAPE.sub(MASK, text)
+    for part in _PARTS:
+        text = part.sub(_with_mask, text)
+    text = _BARE.sub(_with_mask, _QUOTED.sub(_with_mask, text))
+    return _without_keys(text) if _KEY_BEGINS.search(text) else text
+
+
+def masked_argument(name: str, value: Any) -> Any:
+    """Return the value of an argument without its secrets, also those in lists and dicts; its type stays where it has none.
+
+    Args:
+        name: the argument's; its last part by ``/`` and ``.`` tells what it holds.
+        value: native.
+    """
+    if isinstance(value, str):
+        return MASK if value and is_telling(name) and not _is_harmless(value) else masked_text(value)
+    if isinstance(value, dict):
+        return {key: masked_argument(str(key), item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(masked_argument(name, item) for item in value)
+    return value
+
+
+def masked_argv(argv: Sequence[str]) -> list[str]:
+    """Return a command line without its secrets: ``--password x``, ``--password=x``, and what looks like one."""
+    result: list[str] = []
+    option = ""
+    for word in argv:
+        name, equals, value = word.partition("=")
+        if equals and name.startswith("-"):
+            result.append(f"{name}={masked_argument(name.lstrip('-'), value)}")
+        else:
+            result.append(masked_argument(option, word))
+        option = word.lstrip("-") if word.startswith("-") and not equals else ""
+    return result
+
+
+def without_masked(argv: Sequence[str]) -> tuple[str, ...]:
+    """Return a recorded command line without the options whose value was masked: the script finds its own."""
+    result: list[str] = []
+    for word in argv:
+        if MASK not in word:
+            result.append(word)
+        elif not word.startswith("-") and result and result[-1].startswith("-") and "=" not in result[-1]:
+            result.pop()
+    return tuple(result)
+
+
+def is_masked(value: Any) -> bool:
+    """Tell whether something of a recorded value was masked, so that it is not to be fed back."""
+    if isinstance(value, dict):
+        return any(is_masked(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(is_masked(item) for item in value)
+    return isinstance(value, str) and MASK in value
+
+
+def masked_script(script: bytes) -> bytes:
+    """Return a script without the secrets in it; every other byte stays."""
+    return masked_text(script.decode("latin-1")).encode("latin-1")
+
+
+def masked_diff(diff: bytes) -> bytes:
+    """Return a patch without the secrets that it adds. It still applies: no other line is touched.
+
+    What a line takes away or has around it is in the commit itself, so that masking it hides nothing.
+    """
+    lines = diff.decode("latin-1").split("\n")
+    added = [number for number, line in enumerate(lines) if line.startswith("+") and not _is_header(lines, number)]
+    texts = "\n".join(lines[number][1:] for number in added)
+    changed = masked_text(texts)
+    if changed == texts:
+        return diff
+    for number, line in zip(added, changed.split("\n"), strict=True):
+        lines[number] = "+" + line
+    return "\n".join(lines).encode("latin-1")
+
+
+def is_telling(name: str) -> bool:
+    """Tell whether a name says that its value is a secret."""
+    return _TELLING.search(re.split(r"[/.]", name)[-1]) is not None
+
+
+def _is_header(lines: list[str], number: int) -> bool:
+    return lines[number].startswith("+++ ") and number > 0 and lines[number - 1].startswith("--- ")
+
+
+def _is_harmless(value: str) -> bool:
+    return len(value) < SHORTEST or _NO_SECRET.search(value) is not None
+
+
+def _with_mask(found: re.Match[str]) -> str:
+    return found[0] if _NO_SECRET.search(found["value"]) else f"{found['before']}{MASK}"
+
+
+def _without_keys(text: str) -> str:
+    """Mask the lines of private keys, one by one: their number stays."""
+    lines = text.split("\n")
+    inside = False
+    for number, line in enumerate(lines):
+        begins, ends = _KEY_BEGINS.search(line), _KEY_ENDS.search(line)
+        if begins:
+            inside = True
+            lines[number] = line[: begins.end()] + (
+                MASK if line[begins.end() :].strip("\\n\"' ") else line[begins.end() :]
+            )
+            if ends:
+                lines[number] = line[: begins.end()] + MASK + line[ends.start() :]
+        elif inside and not ends:
+            lines[number] = MASK
+        if ends:
+            inside = False
+    return "\n".join(lines)
