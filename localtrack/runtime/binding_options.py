@@ -7,10 +7,10 @@ matplotlib_force_report_non_interactive.
 from __future__ import annotations
 
 tensorboard_auto_group_scalars = False
-"""Whether scalars with the same prefix before their first slash share a graph."""
+"""Whether scalars whose tags have no slash share one graph."""
 
 tensorboard_single_series_per_graph = False
-"""Whether each scalar gets a graph of its own."""
+"""Whether writers of several folders, and members of add_scalars, get graphs of their own."""
 
 matplotlib_non_interactive = False
 """Whether matplotlib figures are kept as pictures alone."""

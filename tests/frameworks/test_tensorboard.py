@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from localtrack import Logger
 from localtrack.services import reports
 from localtrack.testing.bindings import BindingContract
 
@@ -171,6 +172,27 @@ def test_hyper_parameters(start, tmp_path, package, wanted):
         assert (found["TB_hparams/lr"], found["TB_hparams/layers"], found["TB_hparams/name"]) == (0.5, 4, "x")
     else:
         assert not [name for name in found if name.startswith("TB_hparams")]
+
+
+@pytest.mark.parametrize("package", WRITERS)
+def test_grouping(start, tmp_path, package):
+    """The logger's choices about graphs hold for what is written from then on."""
+    task = start()
+    try:
+        with open_writer(package, tmp_path / "one") as one, open_writer(package, tmp_path / "two") as two:
+            Logger.tensorboard_auto_group_scalars(True)
+            one.add_scalar("loss", 1.0, 1)
+            one.add_scalar("a/loss", 1.0, 1)
+            task.get_logger().flush(wait=True)
+            points(task)
+            Logger.tensorboard_auto_group_scalars(False)
+            Logger.tensorboard_single_series_per_graph(True)
+            one.add_scalar("loss", 1.0, 1)
+            two.add_scalar("loss", 1.0, 1)
+        assert set(points(task)) == {("Scalars", "loss"), ("a", "loss"), ("loss", "loss"), ("loss two", "loss")}
+    finally:
+        Logger.tensorboard_auto_group_scalars(False)
+        Logger.tensorboard_single_series_per_graph(False)
 
 
 def test_second_format(start, tmp_path):

@@ -95,12 +95,12 @@ class OptionsSection(LoggerSection):
 
     @classmethod
     def tensorboard_auto_group_scalars(cls, group_scalars: bool = False) -> None:
-        """Tell the capture of TensorBoard to put scalars with the same prefix before a slash into one graph."""
+        """Tell the capture of TensorBoard to put all scalars whose tags have no slash into one graph, ``Scalars``."""
         binding_options.tensorboard_auto_group_scalars = bool(group_scalars)
 
     @classmethod
     def tensorboard_single_series_per_graph(cls, single_series: bool = False) -> None:
-        """Tell the capture of TensorBoard to give each scalar a graph of its own."""
+        """Tell the capture of TensorBoard to give each folder's writer, and each member of ``add_scalars``, its own graphs."""
         binding_options.tensorboard_single_series_per_graph = bool(single_series)
 
     @classmethod
