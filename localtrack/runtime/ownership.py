@@ -47,17 +47,16 @@ def claim_run(ctx: StoreContext, folder: Path, session: Session, *, force: bool)
 
     def intent(record: TaskRecord) -> TaskRecord:
         check_claim(record, claim)
-        base = record
         if taken:
             # the earlier attempt ran the script up to some point; this one runs it from the start
-            base = replace(
-                base, last_metrics={}, last_iteration=0, runtime={**base.runtime, reports.SUPERSEDED_KEY: list(taken)}
-            )
-        if record.state is not Status.IN_PROGRESS:
-            base = lifecycle.admit_loss(ctx, base, folder)
-            base = base.with_status(
-                Status.IN_PROGRESS, at=now(), by=f"{ctx.author.user}@{ctx.author.host}", reason="started", force=force
-            )
+            superseded = {**record.runtime, reports.SUPERSEDED_KEY: list(taken)}
+            base = replace(record, last_metrics={}, last_iteration=0, runtime=superseded)
+        else:
+            base = lifecycle.admit_loss(ctx, record, folder)  # with what it reported, after which this run goes on
+        if base.state is not Status.IN_PROGRESS:
+            by = f"{ctx.author.user}@{ctx.author.host}"
+            forced = force or base.state is Status.FAILED  # a run that failed is what one continues
+            base = base.with_status(Status.IN_PROGRESS, at=now(), by=by, reason="started", force=forced)
         return replace(without_rank_failures(base), owner=owner, attempt=record.attempt + 1, ended="")
 
     return ctx.store.update(folder, intent, ctx.author, "started")

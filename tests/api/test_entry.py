@@ -470,3 +470,27 @@ def test_copies_of_a_logger_report_to_its_task(task: Task) -> None:
     log = task.get_logger()
     assert copy.deepcopy({"log": log})["log"] is log
     assert pickle.loads(pickle.dumps(log)) is log
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), 9)", "raise ValueError('no memory')", "sys.exit(3)"])
+def test_a_run_that_failed_is_continued_after_its_last_iteration(
+    start: Callable[..., Task], root: Path, end: str
+) -> None:
+    """What a killed run reported counts although it could not tell; a failed one goes on as a stopped one does."""
+    code = f"""
+        import os, sys
+        from localtrack import Task
+        task = Task.init(project_name="p", task_name="n", auto_connect_streams=False)
+        for step in range(4):
+            task.get_logger().report_scalar("t", "s", step, step)
+        {end}
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, check=False)
+    (first,) = Task.get_tasks()
+    assert first.status == "failed"
+    task = start(continue_last_task=True)
+    task.get_logger().report_scalar("t", "s", 0.0, 0)
+    assert (task.id, task.status, task.attempt) == (first.id, "in_progress", 2)
+    assert task.get_reported_scalars()["t"]["s"]["x"] == [0, 1, 2, 3, 4]
+    task.close()
+    assert (task.status, task.get_last_iteration(), task.exit_info["code"]) == ("completed", 4, 0)
