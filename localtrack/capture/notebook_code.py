@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from localtrack.capture.secrets import masked_script
+
 #: A notebook is parsed and kept up to this size: past it somebody stored data in its outputs.
 NOTEBOOK_LIMIT_BYTES = 100 << 20
 
@@ -94,6 +96,23 @@ def parse_cells(data: bytes, name: str) -> list[Cell]:
             if isinstance(text, str):
                 found.append(Cell(text, str(cell.get("id") or "")))
     return found
+
+
+def masked_notebook(data: bytes) -> bytes:
+    """Return a notebook that parses with the secrets in its cells masked; the very bytes where there is none."""
+    document = json.loads(data)
+    is_masked = False
+    for cell in document["cells"]:
+        source = cell.get("source") if isinstance(cell, dict) else None
+        text = "".join(part for part in source if isinstance(part, str)) if isinstance(source, list) else source
+        if not isinstance(text, str):
+            continue
+        before = text.encode("utf-8", "backslashreplace")
+        after = masked_script(before)
+        if after != before:
+            cell["source"] = after.decode("utf-8", "replace")
+            is_masked = True
+    return json.dumps(document, indent=1).encode() if is_masked else data
 
 
 def with_unsaved(saved: Sequence[Cell], unsaved: Iterable[Cell]) -> list[Cell]:

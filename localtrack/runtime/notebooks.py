@@ -22,6 +22,7 @@ from localtrack.capture.notebook_code import (
     Cell,
     NotebookError,
     build_notebook,
+    masked_notebook,
     parse_cells,
     read_notebook,
     to_script,
@@ -202,7 +203,7 @@ class NotebookWatch:
         session = self._session
         folder = session.writer.folder
         fields = code.store_source(session.ctx, folder, reading.script) if is_code_new else {}
-        entry = self._store_file(folder, reading) if is_file_new else None
+        entry = self._store_file(folder, reading, errors) if is_file_new else None
 
         def change(record: TaskRecord) -> TaskRecord:
             result = code.with_script(record, fields, errors)
@@ -217,12 +218,15 @@ class NotebookWatch:
         if is_code_new and self._look_at_packages is not None and not is_last:
             self._look_at_packages()
 
-    def _store_file(self, folder: Path, reading: Reading) -> Json:
+    def _store_file(self, folder: Path, reading: Reading, errors: list[str]) -> Json:
+        data = masked_notebook(reading.data) if self._session.ctx.settings.mask_secrets else reading.data
+        if data is not reading.data:
+            errors.append(code.MASKED.format("notebook"))
         where = str(reading.path) if reading.path is not None else "made of what the kernel ran: its file was not found"
         options = artifacts.Options(
             metadata={"notebook": where}, preview=where, serialize=lambda data: data, extension=".ipynb"
         )
-        return artifacts.upload(self._session.ctx, folder, ARTIFACT, reading.data, options)
+        return artifacts.upload(self._session.ctx, folder, ARTIFACT, data, options)
 
     def _keep(self, path: Path | None, data: bytes, sources: list[str]) -> Reading:
         self._reading = Reading(path, data, tuple(sources), to_script(sources))

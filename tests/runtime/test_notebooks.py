@@ -204,6 +204,21 @@ def test_the_same_kernel_runs_one_task_after_another(shell: Shell, path: Path, s
     current.put(None)
 
 
+def test_secrets_in_cells_are_masked(shell: Shell, path: Path, start: Callable[..., Task]) -> None:
+    """In the script and in the kept notebook, which still parses, and the errors say so; the user's file is left alone."""
+    save(path, Cell('api_key = "q8Zr4tW1yX6vB3nM"\nx = 1', "a"))
+    before = path.read_bytes()
+    task = start()
+    task.close()
+    record = task._read()
+    kept = inside(task._where(), record.artifacts["notebook"]["file"]).read_bytes()
+    assert "q8Zr4tW1yX6vB3nM" not in source(task)
+    assert b"q8Zr4tW1yX6vB3nM" not in kept
+    assert parse_cells(kept, "n")[0].source.endswith("x = 1")
+    assert any("notebook had what looks like secrets" in error for error in record.errors)
+    assert path.read_bytes() == before
+
+
 def test_a_script_loads_nothing_of_this(tmp_path: Path) -> None:
     """Where there is no kernel, no module for notebooks is imported, and IPython even less."""
     script = (
