@@ -209,7 +209,7 @@ def test_workers_of_joblib(ctx: StoreContext, tmp_path: Path, backend: str) -> N
     from localtrack import Task
     def work(number):
         Task.current_task().get_logger().report_scalar("call", str(number), number, 0)
-        print(f"call {{number}}", flush=True)
+        print(f"call {{number}}\\n", end="", flush=True)  # in one piece: threads print at once
         return number
     if __name__ == "__main__":
         task = Task.init("distributed", "joblib")
