@@ -225,7 +225,8 @@ def test_any_names(tmp_path_factory: pytest.TempPathFactory, members: Members, p
     except (CorruptFileError, StorageError):
         assert not (home / "in" / "out").exists()
     else:
-        folded = {name.rstrip("/"): data for name, data in members if not name.endswith("/")}
+        is_tar = pack == "tar"  # where a file keeps its content whatever its name ends in
+        folded = {name.rstrip("/"): data for name, data in members if is_tar or not name.endswith("/")}
         assert sum(map(len, _content(home / "in" / "out").values())) == sum(map(len, folded.values()))
     assert {found.name for found in home.iterdir()} <= {"x", "in"}
     assert {found.name for found in (home / "in").iterdir()} <= {"out"} if (home / "in").exists() else True
