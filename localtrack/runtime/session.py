@@ -124,6 +124,8 @@ class Session:
         self._tee: ConsoleTee | None = None
         self._exits: ExitWatch | None = None
         self._signals: SignalWatch | None = None
+        self._is_ending = False
+        self._late_signal = ""
         self._lock = threading.RLock()
         self._final: Json = {}
 
@@ -322,6 +324,17 @@ class Session:
             if self.closed or os.getpid() != self.pid:
                 return
             self.closed = True
+            self._is_ending = True
+        try:
+            journals = self._end(outcome, exiting)
+        finally:
+            self._is_ending = False
+            self._give_back_signals()
+        self._guarded(self.writer.drop_ballast)
+        self._guarded(lambda: self.writer.fold(journals, within_s=self.ctx.settings.fold_wait_s))
+
+    def _end(self, outcome: Outcome | None, exiting: bool) -> list[Path]:
+        """Take everything off, write what waits and commit the end; returns the journals to fold."""
         if os.environ.get(PARENT_VARIABLE, "").startswith(f"{self.pid}:"):
             del os.environ[PARENT_VARIABLE]
             os.environ.pop(FRAMEWORKS_VARIABLE, None)
@@ -334,8 +347,6 @@ class Session:
             self._guarded(self.argument_feed.remove)
         if self._tee is not None:
             self._guarded(self._tee.remove)
-        if self._signals is not None:
-            self._guarded(self._signals.remove)
         if self._exits is not None:
             self._exits.remove()
         if not exiting:
@@ -344,8 +355,14 @@ class Session:
         self._guarded(lambda: self._finish_files())
         self._guarded(self.edits.finish)
         self._guarded(lambda: self._commit_end(outcome or Outcome("completed", 0)))
-        self._guarded(self.writer.drop_ballast)
-        self._guarded(lambda: self.writer.fold(journals, within_s=self.ctx.settings.fold_wait_s))
+        return journals
+
+    def _give_back_signals(self) -> None:
+        """Watch for signals no longer, and let one that came while the run ended do what it would have done."""
+        if self._signals is not None:
+            self._guarded(self._signals.remove)
+        if self._late_signal:
+            os.kill(os.getpid(), getattr(signal, self._late_signal))
 
     def _finish_files(self) -> None:
         """Take the values that other processes of this task reported into the task's last metrics."""
@@ -455,7 +472,13 @@ class Session:
             exits.keep_interrupt()
 
     def _end_by_signal(self, name: str) -> bool:
-        """End the run before the process dies; False when the abort callback comes first, and the signal again."""
+        """End the run before the process dies; False when something else comes first, and the signal again after it.
+
+        That is the abort callback, or the end of the run that is under way already, which is bounded.
+        """
+        if self._is_ending:
+            self._late_signal = name
+            return False
         if name == "SIGTERM" and self.abort.begin(self._terminate):
             return False
         outcome = self._stopped_by(name)

@@ -75,6 +75,31 @@ def test_a_busy_run_that_is_killed_after_sigterm_is_stopped(ctx: StoreContext, t
     assert record.last_metrics["loss"]["train"]["last"] == 1.0
 
 
+@pytest.mark.parametrize("close", ["", "task.close(); print('never printed')"])
+def test_sigterm_while_a_run_ends_waits_for_its_end(ctx: StoreContext, tmp_path: Path, close: str) -> None:
+    """A signal that comes while the end is being written leaves a run that has ended, and kills the process then."""
+    process, task_id = begin(
+        ctx, tmp_path, f"""
+        from localtrack.runtime.session import Session
+        commit = Session._commit_end
+        def slowly(session, outcome):
+            print("ending", flush=True)
+            time.sleep(1.5)
+            commit(session, outcome)
+        Session._commit_end = slowly
+        {close}
+        """,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ending\n"
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    out, err = end_of(process)
+    assert (process.returncode, out) == (-signal.SIGTERM, ""), err
+    assert tasks.read(ctx, task_id).status == "completed"
+
+
 def test_a_busy_run_that_comes_back_dies_by_the_signal(ctx: StoreContext, tmp_path: Path) -> None:
     """When the C call ends, the process dies by SIGTERM as ever, and its end is recorded once."""
     process, task_id = begin(
