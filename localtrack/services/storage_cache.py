@@ -24,6 +24,7 @@ from localtrack.store.blobs import safe_file_name
 
 DEFAULT_CONTEXT = "global"
 DEFAULT_FILE_LIMIT = 100
+PUBLISH_TRIES = 20
 STALE_S = 24 * 3600.0
 _LIMITS: dict[str, int] = {}
 _LOCK = threading.Lock()
@@ -132,13 +133,13 @@ def _entry(key: str, context: str | None, force: bool, fill: Callable[[Path], No
 
 def _publish(temporary: Path, entry: Path) -> Path:
     """Give a filled folder its name; another process may evict the entry around it meanwhile."""
-    for attempt in range(5):
-        entry.mkdir(exist_ok=True, mode=0o700)
+    for attempt in range(PUBLISH_TRIES):
         final = entry / new_sortable_id()
         try:
+            entry.mkdir(exist_ok=True, mode=0o700)
             os.rename(temporary, final)
-        except FileNotFoundError:
-            if attempt == 4 or not temporary.is_dir():
+        except (FileExistsError, FileNotFoundError):  # evicted before mkdir could look what is there, or after it
+            if attempt == PUBLISH_TRIES - 1 or not temporary.is_dir():
                 raise
             continue
         return final

@@ -60,7 +60,8 @@ def exported(record: TaskRecord, folder: Path, unread: list[str] | None = None) 
             unread.append(str(error))
             return ""
 
-    diff = text(script.get("diff")) or text(script.get("source"))
+    # ClearML has one field for both; a patch that can't be read is not made up for by the script without it
+    diff = text(script.get("diff") or script.get("source"))
     return {
         "id": record.id, "name": record.name, "type": record.type, "comment": record.comment, "user": record.user,
         "created": record.created, "parent": record.parent or None, "project": record.project,
