@@ -242,21 +242,3 @@ def test_the_lab_shows_what_a_naive_store_loses(share: Share) -> None:
         acknowledged = sum(share.both("increment-naively", INCREMENTS))
         lost = lost_updates(acknowledged, int(share.server.run(f"cat {share.on_server}/naive.json")))
     assert lost > 0
-
-
-def test_ranks_on_two_hosts_are_one_task(share: Share) -> None:
-    """Rank 1, which has looked in vain for a while, joins rank 0's task on the other host; the next launch is another task."""
-    share.call(share.a, "make-store")
-    found = []
-    for _ in range(2):
-        waiting = share.begin(share.b, "run-rank", 1, 60)
-        time.sleep(SEEN_WITHIN_S)
-        first = share.call(share.a, "run-rank", 0, 60)
-        assert answer(share.b.expect(waiting, 60.0)) == first
-        found.append(first)
-        for host in (share.a, share.b):
-            assert share.call(host, "metrics-of", first) == ["rank 0", "rank 1"]
-    assert len(set(found)) == 2
-    alone = share.call(share.b, "run-rank", 1, 1)
-    assert alone not in found
-    assert sorted(share.call(share.a, "list-tasks")["tree"]) == sorted([*found, alone])

@@ -52,28 +52,6 @@ def list_tasks(folder: Path) -> dict[str, list[str]]:
     return {"index": sorted(row.id for row in ctx.index.rows()), "tree": sorted(scanned)}
 
 
-def run_rank(folder: Path, rank: str, wait_s: str) -> str:
-    """Run a rank of a launch of two, as its launcher's variables say, and return its task."""
-    os.environ.update({
-        "LOCALTRACK_ROOT": str(folder / "store"), "LOCALTRACK_RANK_WAIT_S": wait_s, "RANK": rank, "WORLD_SIZE": "2",
-        "MASTER_ADDR": "a", "MASTER_PORT": "29500",
-    })  # fmt: skip
-    from localtrack import Task
-
-    task = Task.init("lab", "ranks", reuse_last_task_id=False, auto_resource_monitoring=False)
-    task.get_logger().report_scalar("loss", f"rank {rank}", 0.5, 1)
-    task.close()
-    return task.id
-
-
-def metrics_of(folder: Path, task_id: str) -> list[str]:
-    """Return the series of a task's ``loss`` as its files have them."""
-    from localtrack.services import reports, tasks
-
-    found = reports.scalars(tasks.folder_of(_context(folder), task_id))
-    return sorted(series for series in ("rank 0", "rank 1") if len(found.of("loss", series).values) == 1)
-
-
 def increment(folder: Path, task_id: str, number: str) -> int:
     """Add one to a user property so many times, through the store's update; returns how often it succeeded."""
     from localtrack.records.task import TaskRecord
@@ -386,7 +364,7 @@ def _meet(barrier: Path) -> None:
 ACTIONS: dict[str, Callable[..., Any]] = {
     function.__name__.replace("_", "-"): function
     for function in (
-        make_store, create_tasks, list_tasks, run_rank, metrics_of, increment, counter, increment_naively, enqueue_tasks, claim_all,
+        make_store, create_tasks, list_tasks, increment, counter, increment_naively, enqueue_tasks, claim_all,
         watch_task, watch_entry, create_task, enqueue, hold_task, status, enqueue_script, rerun, follow, time_claim,
         stop_agents, describe_run, watch_gone, delete_task,
     )
