@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localtrack.bindings import BindingContext
-from localtrack.capture.secrets import is_masked, masked_argument
 from localtrack.errors import LocaltrackError
-from localtrack.records.parameters import Entry, entry, value_of
+from localtrack.records.parameters import Entry, entry
 from localtrack.records.task import TaskRecord
-from localtrack.records.values import encode
 from localtrack.services import parameters
 
 if TYPE_CHECKING:
@@ -96,8 +94,7 @@ def commit(session: Session | None, entries: Mapping[str, Entry]) -> None:
         return
     if session.closed:
         return
-    if session.ctx.settings.mask_secrets:
-        entries = {key: _masked(key, item) for key, item in entries.items()}
+    entries = parameters.without_secrets(session.ctx, entries)
     try:
         session.record_inputs(lambda record: parameters.merged(record, entries), "parameters")
     except (LocaltrackError, OSError) as error:
@@ -113,10 +110,10 @@ def feed_for(ctx: BindingContext, section: str) -> ParameterFeed:
     if session is None:
         record = _agent_record()
         return ParameterFeed(
-            section, {} if record is None else stored_values(record, section), remote=record is not None
+            section, {} if record is None else parameters.fed_values(record, section), remote=record is not None
         )
     remote = session.options.remote
-    stored = stored_values(session.record_at_start, section) if remote else {}
+    stored = parameters.fed_values(session.record_at_start, section) if remote else {}
     feed = ParameterFeed(section, stored, session.options.wants_argument, session, remote)
     prefix = f"{section}/"
     waiting = {key: _waiting.pop(key) for key in list(_waiting) if key.startswith(prefix)}
@@ -130,19 +127,6 @@ def stored_configuration(name: str) -> str | None:
     """Return the text of a configuration object of the task that an agent runs here; None when there is none."""
     found = _agent_task()
     return None if found is None else parameters.configuration_text(found[0], found[1], name)
-
-
-def stored_values(record: TaskRecord, section: str) -> dict[str, Any]:
-    """Return the stored values of one section by their name in it."""
-    prefix = f"{section}/"
-    stored = {key[len(prefix) :]: value_of(item) for key, item in record.parameters.items() if key.startswith(prefix)}
-    return {name: value for name, value in stored.items() if not is_masked(value)}
-
-
-def _masked(key: str, item: Entry) -> Entry:
-    value = value_of(item)
-    masked = masked_argument(key, value)
-    return item if masked == value else {**item, "value": encode(masked)}
 
 
 def _agent_record() -> TaskRecord | None:

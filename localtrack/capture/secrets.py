@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 MASK = "********"
 SHORTEST = 8  # a shorter value of a telling name is a word ("EMPTY", "none")
@@ -32,44 +33,93 @@ _SHAPES = (
     r"gl(?:c|sa)_[A-Za-z0-9+/=_]{30,}", r"lin_api_[A-Za-z0-9]{30,}", r"fig[du]_[\w-]{30,}", r"PMAK-[0-9a-f]{20,}-[0-9a-f]{30,}",
     r"ntn_[A-Za-z0-9]{30,}", r"sntry[su]_[\w=+/-]{30,}", r"AGE-SECRET-KEY-1[0-9A-Z]{50,}", r"pul-[0-9a-f]{40}",
 )  # fmt: skip
-_SHAPE = re.compile(r"(?<![A-Za-z0-9_])(?:" + "|".join(_SHAPES) + ")")
 _NAME = (
     r"(?:password|passwd|passphrase|passcode|secret|credentials?|api[_-]?key|access[_-]?key|private[_-]?key|secret[_-]?key"
     r"|account[_-]?key|encryption[_-]?key|(?:auth|access|api|refresh|bearer|bot|hub|hf|session|id|secret|github|gitlab|wandb)"
     r"[_-]?token)"
 )
-_TELLING = re.compile(rf"(?:^|[^A-Za-z]|(?<=[a-z])(?=[A-Z])){_NAME}$|^(?:pwd|token)$", re.IGNORECASE)
-_QUOTED = re.compile(
-    rf"(?P<before>\b[\w.-]*{_NAME}[\"']?\]?\s*(?:=|:|,|=>)\s*[rbfu]?(?P<quote>[\"']))(?P<value>[^\"'\n]{{{SHORTEST},}})(?=(?P=quote))",
-    re.IGNORECASE,
-)
-_BARE = re.compile(
-    rf"(?P<before>^[+\s]*(?:export\s+|set\s+|-\s+)?[\w.-]*{_NAME}\s*[=:]\s*)(?P<value>[^\s\"'#(),\[\]{{}}]{{{SHORTEST},}})(?=\s*$)",
-    re.IGNORECASE | re.MULTILINE,
-)
-_PARTS = (
-    re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@\"']*:)(?P<value>[^\s/@\"']+)(?=@)"),
-    re.compile(r"(?P<before>https?://)(?P<value>[^\s/:@\"'.]{16,})(?=@)"),
-    re.compile(
-        r"(?P<before>[?&](?:token|access_token|private_token|api_?key|key|sig|signature|password|secret|x-amz-signature"
-        r"|x-amz-security-token)=)(?P<value>[^&\s\"'#]{8,})",
-        re.IGNORECASE,
-    ),
-    re.compile(r"(?P<before>\b(?:AccountKey|SharedAccessKey|SharedSecret)=)(?P<value>[A-Za-z0-9+/=]{20,})"),
-    re.compile(r"(?P<before>\b(?:Bearer|Basic|Token)\s+)(?P<value>[A-Za-z0-9+/._=-]{16,})"),
-)
-_NO_SECRET = re.compile(r"[{}<>$%*]|\.\.\.|^[~./\\]|://|\s")
-_KEY_BEGINS = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----")
-_KEY_ENDS = re.compile(r"-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----")
+#: In lower case: without one of these a text has no secret. Most arguments have none, and need no pattern.
+_HINTS = (
+    "akia", "asia", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "hub_pat_", "glpat", "gldt-", "glrt-", "glft-", "atatt", "hf_",
+    "r8_", "nvapi", "gsk_", "xai-", "pplx-", "sk-", "wandb_v1", "kgat_", "xox", "xapp-", "://", "aiza", "ya29.", "gocspx-",
+    "_live_", "_test_", "whsec_", "sq0csp", "eyj", "pypi-", "npm_", "rubygems_", "dckr_", "_v1_", "sg.", "sk0", "sk1", "sk2",
+    "sk3", "sk4", "sk5", "sk6", "sk7", "sk8", "sk9", "ska", "skb", "skc", "skd", "ske", "skf", "dapi", "hvs.", ":aa", "shpat_",
+    "shpss_", "shpca_", "shppa_", "glc_", "glsa_", "lin_api_", "figd_", "figu_", "pmak-", "ntn_", "sntry", "pul-", "secret",
+    "key", "token", "pass", "pwd", "credential", "sig", "bearer ", "basic ",
+)  # fmt: skip
+
+
+class _Patterns(NamedTuple):
+    """What takes milliseconds to compile, and is needed by few runs.
+
+    Attributes:
+        shape: known credentials, wherever they stand.
+        parts: the ``value`` within an address, a header, a connection string.
+        given: the ``value`` that is given to a telling name, in quotes or as the rest of a line.
+        telling: a telling name.
+        begins: first line of a private key.
+        ends: its last line.
+        harmless: what a value has that is no secret: a place holder, a path, an address, several words.
+    """
+
+    shape: re.Pattern[str]
+    parts: tuple[re.Pattern[str], ...]
+    given: tuple[re.Pattern[str], ...]
+    telling: re.Pattern[str]
+    begins: re.Pattern[str]
+    ends: re.Pattern[str]
+    harmless: re.Pattern[str]
+
+
+@cache
+def _patterns() -> _Patterns:
+    key = r"PRIVATE KEY(?: BLOCK)?-----"
+    return _Patterns(
+        shape=re.compile(r"(?<![A-Za-z0-9_])(?:" + "|".join(_SHAPES) + ")"),
+        parts=(
+            re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@\"']*:)(?P<value>[^\s/@\"']+)(?=@)"),
+            re.compile(r"(?P<before>https?://)(?P<value>[^\s/:@\"'.]{16,})(?=@)"),
+            re.compile(
+                r"(?P<before>[?&](?:token|access_token|private_token|api_?key|key|sig|signature|password|secret"
+                r"|x-amz-signature|x-amz-security-token)=)(?P<value>[^&\s\"'#]{8,})",
+                re.IGNORECASE,
+            ),
+            re.compile(r"(?P<before>\b(?:AccountKey|SharedAccessKey|SharedSecret)=)(?P<value>[A-Za-z0-9+/=]{20,})"),
+            re.compile(r"(?P<before>\b(?:Bearer|Basic|Token)\s+)(?P<value>[A-Za-z0-9+/._=-]{16,})"),
+        ),
+        given=(
+            re.compile(
+                rf"(?P<before>\b[\w.-]*{_NAME}[\"']?\]?\s*(?:=|:|,|=>)\s*[rbfu]?(?P<quote>[\"']))"
+                rf"(?P<value>[^\"'\n]{{{SHORTEST},}})(?=(?P=quote))",
+                re.IGNORECASE,
+            ),
+            re.compile(
+                rf"(?P<before>^[+\s]*(?:export\s+|set\s+|-\s+)?[\w.-]*{_NAME}\s*[=:]\s*)"
+                rf"(?P<value>[^\s\"'#(),\[\]{{}}]{{{SHORTEST},}})(?=\s*$)",
+                re.IGNORECASE | re.MULTILINE,
+            ),
+        ),
+        telling=re.compile(rf"(?:^|[^A-Za-z]|(?<=[a-z])(?=[A-Z])){_NAME}$|^(?:pwd|token)$", re.IGNORECASE),
+        begins=re.compile(r"-----BEGIN [A-Z ]*" + key),
+        ends=re.compile(r"-----END [A-Z ]*" + key),
+        harmless=re.compile(r"[{}<>$%*]|\.\.\.|^[~./\\]|://|\s"),
+    )
 
 
 def masked_text(text: str) -> str:
     """Return a text without the secrets in it; code, settings, or anything else."""
-    text = _SHAPE.sub(MASK, text)
-    for part in _PARTS:
-        text = part.sub(_with_mask, text)
-    text = _BARE.sub(_with_mask, _QUOTED.sub(_with_mask, text))
-    return _without_keys(text) if _KEY_BEGINS.search(text) else text
+    if not _may_have_secret(text):
+        return text
+    patterns = _patterns()
+    text = patterns.shape.sub(MASK, text)
+    for pattern in (*patterns.parts, *patterns.given):
+        text = pattern.sub(_with_mask, text)
+    return _without_keys(text) if patterns.begins.search(text) else text
+
+
+def _may_have_secret(text: str) -> bool:
+    lower = text.lower()
+    return any(hint in lower for hint in _HINTS)
 
 
 def masked_argument(name: str, value: Any) -> Any:
@@ -145,7 +195,7 @@ def masked_diff(diff: bytes) -> bytes:
 
 def is_telling(name: str) -> bool:
     """Tell whether a name says that its value is a secret."""
-    return _TELLING.search(re.split(r"[/.]", name)[-1]) is not None
+    return _may_have_secret(name) and _patterns().telling.search(re.split(r"[/.]", name)[-1]) is not None
 
 
 def _is_header(lines: list[str], number: int) -> bool:
@@ -153,19 +203,20 @@ def _is_header(lines: list[str], number: int) -> bool:
 
 
 def _is_harmless(value: str) -> bool:
-    return len(value) < SHORTEST or _NO_SECRET.search(value) is not None
+    return len(value) < SHORTEST or _patterns().harmless.search(value) is not None
 
 
 def _with_mask(found: re.Match[str]) -> str:
-    return found[0] if _NO_SECRET.search(found["value"]) else f"{found['before']}{MASK}"
+    return found[0] if _patterns().harmless.search(found["value"]) else f"{found['before']}{MASK}"
 
 
 def _without_keys(text: str) -> str:
     """Mask the lines of private keys, one by one: their number stays."""
+    patterns = _patterns()
     lines = text.split("\n")
     inside = False
     for number, line in enumerate(lines):
-        begins, ends = _KEY_BEGINS.search(line), _KEY_ENDS.search(line)
+        begins, ends = patterns.begins.search(line), patterns.ends.search(line)
         if begins:
             inside = True
             lines[number] = line[: begins.end()] + (

@@ -6,12 +6,11 @@ Source: ClearML's argparse binding, measured.
 from __future__ import annotations
 
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from localtrack.capture.arguments import ArgparseHook, ParsedArguments, find_parsed
-from localtrack.capture.secrets import is_masked, masked_argument
 from localtrack.errors import LocaltrackError
-from localtrack.records.parameters import Entry, entry, value_of
+from localtrack.records.parameters import Entry, entry
 from localtrack.services import parameters
 
 if TYPE_CHECKING:
@@ -19,13 +18,6 @@ if TYPE_CHECKING:
 
 SECTION = "Args"
 _active: ArgparseHook | None = None
-
-
-def stored_arguments(entries: dict[str, Entry]) -> dict[str, Any]:
-    """Return the stored values of the section ``Args`` by their destination."""
-    prefix = f"{SECTION}/"
-    stored = {key[len(prefix) :]: value_of(item) for key, item in entries.items() if key.startswith(prefix)}
-    return {name: value for name, value in stored.items() if not is_masked(value)}
 
 
 class ArgumentFeed:
@@ -37,7 +29,7 @@ class ArgumentFeed:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        overrides = stored_arguments(session.record_at_start.parameters) if session.options.remote else None
+        overrides = parameters.fed_values(session.record_at_start, SECTION) if session.options.remote else None
         self._hook = ArgparseHook(self._record, overrides, session.options.wants_argument)
 
     def install(self, frame: FrameType | None) -> None:
@@ -55,13 +47,13 @@ class ArgumentFeed:
 
     def _record(self, parsed: ParsedArguments) -> None:
         entries: dict[str, Entry] = {}
-        mask = masked_argument if self._session.ctx.settings.mask_secrets else lambda name, value: value
         for name, value in parsed.values.items():
             if self._session.options.wants_argument(name):
                 kind = None if value is None else parsed.types.get(name)
-                entries[f"{SECTION}/{name}"] = entry(mask(name, value), parsed.help.get(name, "") or "", kind)
+                entries[f"{SECTION}/{name}"] = entry(value, parsed.help.get(name, "") or "", kind)
         if not entries or self._session.closed:
             return
+        entries = parameters.without_secrets(self._session.ctx, entries)
         try:
             self._session.record_inputs(lambda record: parameters.merged(record, entries), "arguments")
         except (LocaltrackError, OSError) as error:
@@ -87,7 +79,7 @@ def install_early(task_id: str) -> None:
         _, record = open_record(open_context(create=False), task_id)
     except (LocaltrackError, OSError):
         return  # Task.init meets the same error and says it
-    stored = stored_arguments(record.parameters)
+    stored = parameters.fed_values(record, SECTION)
     if stored:
         replace_early_hook(ArgparseHook(lambda parsed: None, stored, lambda name: True))
     from localtrack.runtime.early_bindings import start_early_bindings

@@ -61,17 +61,16 @@ def store_script(
         notes += [MASKED.format("uncommitted changes")] if diff != git.diff else []
         record["diff"] = put_content(ctx.store.disk, folder, "code", "diff", ".patch", diff).to_json()
     if script.script is not None:
-        record.update(store_source(ctx, folder, script.script))
-        if ctx.settings.mask_secrets and secrets.masked_script(script.script) != script.script:
-            notes.append(MASKED.format("script"))
+        record.update(store_source(ctx, folder, script.script, notes))
     return record
 
 
-def store_source(ctx: StoreContext, folder: Path, script: bytes) -> Json:
-    """Store a whole script; returns the field of the ``script`` record that names it."""
-    if ctx.settings.mask_secrets:
-        script = secrets.masked_script(script)
-    return {"source": put_content(ctx.store.disk, folder, "code", "script", ".py", script).to_json()}
+def store_source(ctx: StoreContext, folder: Path, script: bytes, notes: list[str] | None = None) -> Json:
+    """Store a whole script; returns the field of the ``script`` record that names it. Notes get that secrets were masked."""
+    masked = secrets.masked_script(script) if ctx.settings.mask_secrets else script
+    if masked != script and notes is not None:
+        notes.append(MASKED.format("script"))
+    return {"source": put_content(ctx.store.disk, folder, "code", "script", ".py", masked).to_json()}
 
 
 def _launcher(script: ScriptState) -> Json | None:

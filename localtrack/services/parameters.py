@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from localtrack.capture.secrets import is_masked, masked_argument
 from localtrack.errors import InvalidValueError
 from localtrack.records.ids import slug
 from localtrack.records.parameters import (
@@ -44,6 +45,24 @@ def merged(record: TaskRecord, entries: Mapping[str, Entry]) -> TaskRecord:
             new = {**new, "description": old["description"]}
         result[key] = new
     return record if result == record.parameters else replace(record, parameters=result)
+
+
+def fed_values(record: TaskRecord, section: str) -> dict[str, Any]:
+    """Return a section's stored values by their name in it, as a script gets them again: without those that were masked."""
+    prefix = f"{section}/"
+    stored = {key[len(prefix) :]: value_of(item) for key, item in record.parameters.items() if key.startswith(prefix)}
+    return {name: value for name, value in stored.items() if not is_masked(value)}
+
+
+def without_secrets(ctx: StoreContext, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Return parsed arguments as they are stored: with their secrets masked, unless the settings say otherwise."""
+    return {key: _masked(key, item) if ctx.settings.mask_secrets else item for key, item in entries.items()}
+
+
+def _masked(key: str, item: Entry) -> Entry:
+    value = value_of(item)
+    masked = masked_argument(key, value)
+    return item if masked == value else {**item, "value": encode(masked)}
 
 
 def with_properties(record: TaskRecord) -> TaskRecord:
