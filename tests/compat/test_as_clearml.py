@@ -181,14 +181,10 @@ class TestInCode:
         """Names of parts that localtrack does not have can be imported and inherited from; using them names another way."""
         use_as_clearml()
         from clearml import Dataset, PipelineController
-        from clearml.automation import HyperParameterOptimizer
-        from clearml.automation.optuna import OptimizerOptuna
+        from clearml.automation.auto_scaler import AutoScaler
+        from clearml.automation.monitor import Monitor
 
-        for use in (
-            lambda: Dataset.get(dataset_id="x"),
-            lambda: OptimizerOptuna(),
-            lambda: HyperParameterOptimizer.start,
-        ):
+        for use in (lambda: Dataset.get(dataset_id="x"), lambda: AutoScaler(), lambda: Monitor.monitor):
             with pytest.raises(
                 UnsupportedError, match=r"clearml's \w+(\.\w+)? is not supported by localtrack yet; instead"
             ):
@@ -199,6 +195,22 @@ class TestInCode:
 
         with pytest.raises(NotImplementedError, match="Mine"):
             Mine()
+
+    def test_searches_are_those_of_localtrack(self) -> None:
+        """Both names mean one class, so that a script's own subclass of a search is known to ours."""
+        use_as_clearml()
+        from clearml.automation import DiscreteParameterRange, GridSearch, HyperParameterOptimizer
+        from clearml.automation.job import LocalClearmlJob
+        from clearml.automation.optimization import SearchStrategy
+
+        from localtrack import automation
+
+        assert HyperParameterOptimizer is automation.HyperParameterOptimizer
+        assert DiscreteParameterRange is automation.DiscreteParameterRange
+        assert issubclass(GridSearch, SearchStrategy)
+        assert LocalClearmlJob.__module__ == "localtrack.automation.job"
+        with pytest.raises(ImportError, match="OptimizerOptuna"):
+            from clearml.automation.hpbandster import OptimizerBOHB  # noqa: F401
 
     def test_every_module_imports(self) -> None:
         """Each file of the package is importable and holds what it promises."""

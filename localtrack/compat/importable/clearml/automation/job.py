@@ -1,5 +1,3 @@
-"""Automation: not there yet."""
+"""Tasks that another program starts: those of localtrack."""
 
-from localtrack.compat.unsupported import SEARCHES, unsupported_module
-
-__getattr__ = unsupported_module(__name__, SEARCHES)
+from localtrack.automation.job import BaseJob, ClearmlJob, LocalClearmlJob, RunningJob, TrainsJob  # noqa: F401

@@ -1,5 +1,12 @@
-"""Automation: not there yet."""
+"""Searches over parameters: those of localtrack."""
 
-from localtrack.compat.unsupported import SEARCHES, unsupported_module
-
-__getattr__ = unsupported_module(__name__, SEARCHES)
+from localtrack.automation.job import ClearmlJob  # noqa: F401
+from localtrack.automation.optimization import (  # noqa: F401
+    Budget,
+    GridSearch,
+    HyperParameterOptimizer,
+    MultiObjective,
+    Objective,
+    RandomSearch,
+    SearchStrategy,
+)

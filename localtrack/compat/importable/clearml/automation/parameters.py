@@ -1,5 +1,11 @@
-"""Automation: not there yet."""
+"""Ranges of parameters: those of localtrack."""
 
-from localtrack.compat.unsupported import SEARCHES, unsupported_module
-
-__getattr__ = unsupported_module(__name__, SEARCHES)
+from localtrack.automation.parameters import (  # noqa: F401
+    DiscreteParameterRange,
+    LogUniformParameterRange,
+    Parameter,
+    ParameterSet,
+    RandomSeed,
+    UniformIntegerParameterRange,
+    UniformParameterRange,
+)

@@ -1,5 +1,3 @@
-"""Search with hpbandster: not there yet."""
+"""Search with hpbandster: not there; the import says what to use instead."""
 
-from localtrack.compat.unsupported import SEARCHES, unsupported_module
-
-__getattr__ = unsupported_module(__name__, SEARCHES)
+from localtrack.automation.hpbandster import __getattr__ as __getattr__

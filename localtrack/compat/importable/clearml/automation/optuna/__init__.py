@@ -1,5 +1,3 @@
-"""Search with optuna: not there yet."""
+"""Search with optuna: that of localtrack, which says so where optuna is not installed."""
 
-from localtrack.compat.unsupported import SEARCHES, unsupported_module
-
-__getattr__ = unsupported_module(__name__, SEARCHES)
+from localtrack.automation.optuna import __getattr__ as __getattr__

@@ -1,0 +1,407 @@
+"""One task that another program starts and watches: cloned, given other parameters, queued or run here.
+
+Source: ClearML's clearml.automation.job; docs/how-to/optimize.md.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from localtrack.errors import LocaltrackError, TaskNotFoundError, UnsupportedError, UsageError
+from localtrack.records.status import Status
+from localtrack.records.task import TaskRecord
+from localtrack.services import lifecycle, reports, tasks
+from localtrack.services.context import StoreContext, open_context
+from localtrack.store.documents import seconds
+
+if TYPE_CHECKING:
+    from localtrack.api.task import Task
+
+ENDED = frozenset({Status.STOPPED, Status.COMPLETED, Status.FAILED, Status.PUBLISHED, Status.CLOSED})
+POLL_LIMIT_S = 1.0
+
+
+class BaseJob:
+    """A task that is watched from outside: what it is now is read from the store each time.
+
+    Args:
+        task: the task.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.task_parameter_override: dict[str, Any] = {}
+        self._ctx: StoreContext = open_context()
+
+    def record(self) -> TaskRecord:
+        """Return the task as it is now; a run whose process died is failed.
+
+        Raises:
+            TaskNotFoundError: it was deleted.
+        """
+        return tasks.read(self._ctx, self.task.id)
+
+    def task_id(self) -> str:
+        """Return the task's id."""
+        return self.task.id
+
+    def launch(self, queue_name: str | None = None) -> bool:
+        """Put the task into a queue.
+
+        Args:
+            queue_name: the queue; ``default`` without one.
+
+        Returns:
+            Whether it was queued: only a draft is.
+
+        Raises:
+            QueueNotFoundError: no such queue.
+        """
+        if self.record().state is not Status.CREATED:
+            return False
+        lifecycle.enqueue(self._ctx, self.task.id, queue_name or "default")
+        return True
+
+    def abort(self) -> None:
+        """Ask the task to stop, or take it out of its queue; one that has ended is left alone."""
+        try:
+            lifecycle.request_stop(self._ctx, self.task.id, "aborted by the program that started it")
+        except (UsageError, TaskNotFoundError):
+            pass  # it has ended by itself, or is gone
+
+    def status(self, force: bool = False) -> str:
+        """Return the status; ``failed`` for a task that was deleted.
+
+        Args:
+            force: kept for ClearML's signature; the store is read each time.
+        """
+        try:
+            return self.record().status
+        except TaskNotFoundError:
+            return Status.FAILED.value
+
+    def status_message(self) -> str:
+        """Return what the last status change said."""
+        try:
+            record = self.record()
+        except TaskNotFoundError:
+            return "the task was deleted"
+        return record.status_message or record.status_reason
+
+    @classmethod
+    def update_status_batch(cls, jobs: Sequence[BaseJob]) -> None:
+        """Do nothing: a status is read from the store when it is asked for."""
+
+    def elapsed(self) -> float:
+        """Return seconds since the task started, up to its end; -1 before."""
+        try:
+            record = self.record()
+        except TaskNotFoundError:
+            return -1.0
+        if not record.started:
+            return -1.0
+        end = seconds(record.ended) if record.ended else time.time()
+        return max(0.0, end - seconds(record.started))
+
+    def iterations(self) -> int:
+        """Return the highest iteration reported so far; -1 before the task started."""
+        return self.task.get_last_iteration() if self.started() else -1
+
+    def get_metric(self, title: str, series: str) -> tuple[float | None, float | None, float | None]:
+        """Return lowest, highest and last value of a scalar so far; three times None when there is none."""
+        found = read_metric(self._ctx, self.record(), title, series)
+        return (None, None, None) if found is None else (found["min"], found["max"], found["last"])
+
+    def get_console_output(self, number_of_reports: int = 1) -> list[str]:
+        """Return the last lines of the console."""
+        return self.task.get_reported_console_output(number_of_reports)
+
+    def worker(self) -> str | None:
+        """Return the agent or host that runs the task; None while it waits."""
+        return self.task.last_worker if self.started() else None
+
+    def wait(
+        self,
+        timeout: float | None = None,
+        pool_period: float = 30.0,
+        aborted_nonresponsive_as_running: bool = False,
+    ) -> bool:
+        """Wait until the task has ended.
+
+        Args:
+            timeout: minutes to wait at most; without end when None.
+            pool_period: seconds between two looks, at most.
+            aborted_nonresponsive_as_running: see :meth:`is_stopped`.
+
+        Returns:
+            Whether it has ended.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout * 60.0
+        while not self.is_stopped(aborted_nonresponsive_as_running):
+            pause_s = min(pool_period, POLL_LIMIT_S)
+            if deadline is not None:
+                pause_s = min(pause_s, deadline - time.monotonic())
+                if pause_s <= 0:
+                    return False
+            time.sleep(pause_s)
+        return True
+
+    def is_running(self) -> bool:
+        """Tell whether the task runs now; waiting in a queue does not count."""
+        return self.status() == Status.IN_PROGRESS
+
+    def is_stopped(self, aborted_nonresponsive_as_running: bool = False) -> bool:
+        """Tell whether the task has ended, however.
+
+        Args:
+            aborted_nonresponsive_as_running: take a task whose process was lost as running: its agent may come back.
+        """
+        try:
+            record = self.record()
+        except TaskNotFoundError:
+            return True
+        if aborted_nonresponsive_as_running and record.exit.get("failure_class") == "lost":
+            return False
+        return record.state in ENDED
+
+    def is_failed(self) -> bool:
+        """Tell whether the task has failed."""
+        return self.status() == Status.FAILED
+
+    def is_completed(self) -> bool:
+        """Tell whether the task has ended well."""
+        return self.status() in (Status.COMPLETED, Status.PUBLISHED)
+
+    def is_aborted(self) -> bool:
+        """Tell whether the task was stopped from outside."""
+        return self.status() == Status.STOPPED
+
+    def is_pending(self) -> bool:
+        """Tell whether the task waits to be run."""
+        return self.status() in (Status.QUEUED, Status.CREATED)
+
+    def started(self) -> bool:
+        """Tell whether the task has been started."""
+        return not self.is_pending()
+
+    def delete(self) -> bool:
+        """Move the task to the trash, if it was never launched.
+
+        Returns:
+            Whether it went.
+        """
+        if self.status() != Status.CREATED:
+            return False
+        try:
+            return self.task.delete()
+        except LocaltrackError:
+            return False
+
+    def is_cached_task(self) -> bool:
+        """Tell whether the task is an earlier run that stands in for this one: never, here."""
+        return False
+
+
+class ClearmlJob(BaseJob):
+    """A clone of a task with other parameters, for a queue.
+
+    Args:
+        base_task_id: the task to clone.
+        parameter_override: parameters of the clone by name, with their types.
+        task_overrides: other fields by ClearML's dotted names, such as ``script.branch``.
+        configuration_overrides: configuration objects by name: dicts or texts.
+        tags: added to those of the base task.
+        parent: id of the clone's parent; the base task without one.
+        disable_clone_task: run the base task itself, which must be a draft.
+        allow_caching: not supported here.
+        target_project: the clone's project; that of the base task without one.
+        output_uri: where the clone's models go.
+        enable_local_imports: kept for ClearML's signature; an agent runs the recorded code.
+        **kwargs: ``name``, ``comment`` and ``project`` of the clone.
+
+    Raises:
+        TaskNotFoundError: no such base task.
+        UsageError: it is to be run itself and is no draft.
+        UnsupportedError: caching is asked for.
+    """
+
+    def __init__(
+        self,
+        base_task_id: str,
+        parameter_override: Mapping[str, Any] | None = None,
+        task_overrides: Mapping[str, Any] | None = None,
+        configuration_overrides: Mapping[str, str | Mapping[str, Any]] | None = None,
+        tags: Sequence[str] | None = None,
+        parent: str | None = None,
+        disable_clone_task: bool = False,
+        allow_caching: bool = False,
+        target_project: str | None = None,
+        output_uri: str | bool | None = None,
+        enable_local_imports: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        if allow_caching:
+            raise UnsupportedError(
+                "ClearmlJob(allow_caching=True) is not supported by localtrack: look for a finished task with "
+                "Task.query_tasks first, and make a job when there is none"
+            )
+        super().__init__(_planned(base_task_id, parent, disable_clone_task, target_project, kwargs))
+        self.task_parameter_override = dict(parameter_override or {})
+        apply_overrides(self.task, parameter_override, task_overrides, configuration_overrides)
+        if tags:
+            self.task.add_tags(list(tags))
+        if output_uri is not None:
+            self.task.output_uri = output_uri
+
+
+class LocalClearmlJob(ClearmlJob):
+    """A job that this machine runs itself, under an agent of its own that ends with this process."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._agent: subprocess.Popen[bytes] | None = None
+
+    def launch(self, queue_name: str | None = None) -> bool:
+        """Start the task in a process of its own.
+
+        Args:
+            queue_name: kept for ClearML's signature; no other agent takes the task.
+
+        Returns:
+            Whether it was started: only a draft is.
+        """
+        from localtrack.automation import local_agent
+
+        if self.record().state is not Status.CREATED:
+            return False
+        self._agent = local_agent.launch(self._ctx, self.task.id)
+        return True
+
+    def wait_for_process(self, timeout: int | None = None) -> int | None:
+        """Wait for the end of the process.
+
+        Args:
+            timeout: seconds to wait at most; without end when None.
+
+        Returns:
+            0 when the task ended well, 1 when not; None when it was not started, or still runs.
+        """
+        if self._agent is None:
+            return None
+        try:
+            self._agent.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+        return 0 if self.is_completed() else 1
+
+    def status(self, force: bool = False) -> str:
+        """Return the status; ``failed`` when the process that was to run the task is gone."""
+        found = super().status(force)
+        if self._agent is None or found not in (Status.QUEUED, Status.IN_PROGRESS) or self._agent.poll() is None:
+            return found
+        found = super().status(force)  # it may have written the end just before it left
+        if found != Status.QUEUED:
+            return found
+        lifecycle.dequeue(self._ctx, self.task.id)
+        self.task.mark_failed(force=True, status_reason="launch failed", status_message="the local agent ended early")
+        return super().status(force)
+
+
+class RunningJob(BaseJob):
+    """A task that runs already, or has ended, as a job.
+
+    Args:
+        existing_task: the task or its id.
+
+    Raises:
+        TaskNotFoundError: no such task.
+    """
+
+    def __init__(self, existing_task: Task | str) -> None:
+        super().__init__(_task_of(existing_task) if isinstance(existing_task, str) else existing_task)
+
+
+TrainsJob = ClearmlJob
+
+
+def apply_overrides(
+    task: Task,
+    parameters: Mapping[str, Any] | None = None,
+    fields: Mapping[str, Any] | None = None,
+    configurations: Mapping[str, str | Mapping[str, Any]] | None = None,
+) -> None:
+    """Change a draft.
+
+    Args:
+        task: the draft.
+        parameters: values by ``Section/name``, with their types; a text for a parameter of another type is read as it.
+        fields: values by ClearML's dotted names, such as ``script.branch``; None takes a value away.
+        configurations: dicts or texts by name of the configuration object.
+
+    Raises:
+        InvalidValueError: a field that can't be changed so; names it.
+    """
+    if parameters:
+        task.update_parameters(parameters)
+    if fields:
+        body: dict[str, Any] = {}
+        for name, value in fields.items():
+            *path, last = name.split(".")
+            place = body
+            for part in path:
+                place = place.setdefault(part, {})
+            place[last] = "" if value is None else value
+        task.update_task(body)
+    for name, content in (configurations or {}).items():
+        if isinstance(content, str):
+            task.set_configuration_object(name, config_text=content)
+        else:
+            task.set_configuration_object(name, config_dict=content)
+
+
+def read_metric(ctx: StoreContext, record: TaskRecord, title: str, series: str) -> dict[str, Any] | None:
+    """Return ``last``, ``min``, ``max`` of a scalar with their iterations, up to date; None when there is none.
+
+    A run in progress tells its metadata of them only now and then, and a killed one not all: there the points count.
+    """
+    told = None
+    if record.state is not Status.IN_PROGRESS and record.exit.get("failure_class") != "lost":
+        told = reports.last_metrics(record).get(title, {}).get(series)
+    return told or read_points(tasks.folder_of(ctx, record.id), title, series)
+
+
+def read_points(folder: Path, title: str, series: str) -> dict[str, Any] | None:
+    """Return the summary of a scalar from its points; None when there is none."""
+    return reports.summarise(reports.scalars(folder, title, series)).get(title, {}).get(series)
+
+
+def _planned(
+    base_task_id: str, parent: str | None, is_itself: bool, project: str | None, more: Mapping[str, Any]
+) -> Task:
+    from localtrack.api.task import Task
+
+    base = _task_of(base_task_id)
+    if is_itself:
+        if base.status != Status.CREATED:
+            raise UsageError(
+                f"task {base.id} is {base.status}: only a draft can be run itself; clone it, or reset it",
+                task_id=base.id,
+            )
+        return base
+    return Task.clone(
+        base, name=more.get("name"), comment=more.get("comment"), parent=parent or base.id,
+        project=project or more.get("project"),
+    )  # fmt: skip
+
+
+def _task_of(task_id: str) -> Task:
+    from localtrack.api.task import Task
+
+    found = Task.get_task(task_id=task_id)
+    if found is None:
+        raise TaskNotFoundError(f"no task {task_id}", task_id=task_id)
+    return found

@@ -1,0 +1,1 @@
+"""Tests of what starts tasks by itself."""

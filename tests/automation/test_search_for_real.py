@@ -1,0 +1,158 @@
+"""Searches whose jobs are processes: run by an agent of a queue, and on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from localtrack import Task
+from localtrack.automation import DiscreteParameterRange, GridSearch, HyperParameterOptimizer
+from localtrack.automation.job import ClearmlJob, LocalClearmlJob, RunningJob
+from localtrack.services.context import StoreContext
+from tests.agent.conftest import wait_for
+from tests.automation.conftest import make_script
+
+TRAINING = """
+import sys, time
+from localtrack import Task
+task = Task.init("search", "base", auto_resource_monitoring=False)
+values = task.connect({"lr": 0.1, "layers": 2, "mode": "good"})
+assert type(values["layers"]) is int and type(values["lr"]) is float, values
+if values["mode"] == "broken":
+    sys.exit(3)
+step = 0
+while True:
+    task.get_logger().report_scalar("loss", "valid", values["lr"] * values["layers"] / (step + 1), step)
+    step += 1
+    if values["mode"] == "good" and step == 3:
+        break
+    if values["mode"] == "endless":
+        time.sleep(0.1)
+"""
+SEARCH = """
+import sys
+from localtrack import Task
+from localtrack.automation import DiscreteParameterRange, GridSearch, HyperParameterOptimizer
+Task.init("search", "optimizer", auto_resource_monitoring=False)
+one = HyperParameterOptimizer(sys.argv[1], [DiscreteParameterRange("mode", ["endless"])], "loss", "valid", "min", GridSearch,
+                              pool_period_min=0.002)
+one.start_locally()
+print("started", flush=True)
+one.wait()
+"""
+
+
+def search(base: str, **options: object) -> HyperParameterOptimizer:
+    """Return a search over the modes of the training script."""
+    space = [DiscreteParameterRange("General/mode", options.pop("modes", ["good", "broken"]))]  # type: ignore[arg-type]
+    return HyperParameterOptimizer(
+        base, space, "loss", "valid", "min_global", GridSearch, execution_queue="work", pool_period_min=0.005, **options
+    )
+
+
+def test_an_agent_of_the_queue_runs_the_jobs(store_in_force: StoreContext, agent: list[str]) -> None:
+    """Clones wait in the queue, the agent runs them with native values, the failed one is told as failed."""
+    base = make_script(store_in_force, TRAINING, lr=0.1, layers=2, mode="good")
+    heard: list[object] = []
+    one = search(base)
+    one.start(lambda *told: heard.append(told[1:4]))
+    assert one.wait(1.5)
+    jobs = one.get_optimizer().get_created_jobs_tasks()
+    assert sorted(job.status() for job in jobs.values()) == ["completed", "failed"]
+    assert heard == [(0.1 * 2 / 3, 2, {"General/mode": "good"})]
+    (best,) = one.get_top_experiments(5)
+    assert best.get_parameter("General/mode") == "good"
+
+
+def test_a_job_past_its_iterations_is_aborted_by_its_agent(store_in_force: StoreContext, agent: list[str]) -> None:
+    """The request goes the way of any abort: the process ends, the task is stopped, its value counts."""
+    base = make_script(store_in_force, TRAINING, lr=0.1, layers=2, mode="good")
+    one = search(base, modes=["endless"], max_iteration_per_job=3)
+    one.start()
+    assert one.wait(1.5)
+    (best,) = one.get_top_experiments(5)
+    assert best.status == "stopped"
+    assert best.get_last_iteration() >= 3
+
+
+def test_this_machine_can_run_the_jobs(store_in_force: StoreContext) -> None:
+    """No agent and no queue is needed, and none is left behind."""
+    base = make_script(store_in_force, TRAINING, lr=0.1, layers=2, mode="good")
+    one = search(base)
+    one.start_locally()
+    assert one.wait(1.5)
+    one.stop()
+    jobs = list(one.get_optimizer().get_created_jobs_tasks().values())
+    assert [job.status() for job in jobs] == ["completed", "failed"]
+    assert [job.wait_for_process(10) for job in jobs if isinstance(job, LocalClearmlJob)] == [0, 1]
+    assert store_in_force.queues.names() == []
+
+
+def test_local_jobs_end_when_the_search_is_killed(store_in_force: StoreContext, tmp_path: Path) -> None:
+    """SIGKILL leaves nobody to stop them: their agent sees that the search is gone, and ends them truthfully."""
+    base = make_script(store_in_force, TRAINING, lr=0.1, layers=2, mode="good")
+    script = tmp_path / "search.py"
+    script.write_text(SEARCH)
+    process = subprocess.Popen([sys.executable, str(script), base], stdout=subprocess.PIPE, env={**os.environ})
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"started\n"
+        found: list[Task] = []
+
+        def runs() -> bool:
+            found[:] = Task.get_tasks(task_filter={"status": ["in_progress"]}, task_name="mode=endless")
+            return bool(found) and found[0].get_last_iteration() > 0
+
+        wait_for(runs)
+    finally:
+        process.kill()
+        process.communicate()
+    wait_for(lambda: found[0].status == "stopped")
+    assert found[0].exit_info["signal"] == "SIGTERM"
+    wait_for(lambda: store_in_force.queues.names() == [])
+
+
+def test_a_job_by_itself(store_in_force: StoreContext, agent: list[str]) -> None:
+    """One clone with other parameters, fields and configuration, watched to its end."""
+    base = make_script(store_in_force, TRAINING, lr=0.1, layers=2, mode="good")
+    job = ClearmlJob(
+        base, parameter_override={"General/layers": "4"}, task_overrides={"container.image": "python:3.12"},
+        configuration_overrides={"net": {"depth": 3}, "notes": "as text"}, tags=["single"], target_project="elsewhere",
+    )  # fmt: skip
+    assert (job.is_pending(), job.elapsed(), job.iterations(), job.worker()) == (True, -1.0, -1, None)
+    assert job.get_metric("loss", "valid") == (None, None, None)
+    assert job.launch("work")
+    assert not job.launch("work")
+    assert job.wait(timeout=1.0, pool_period=0.1)
+    assert job.is_completed()
+    assert not job.is_failed()
+    assert job.task.get_parameter("General/layers", cast=True) == 4
+    assert job.task.get_configuration_object_as_dict("net") == {"depth": 3}
+    assert job.task.get_project_name() == "elsewhere"
+    assert "single" in job.task.get_tags()
+    assert job.task.data.container["image"] == "python:3.12"
+    low, high, last = job.get_metric("loss", "valid")
+    assert low == last == 0.1 * 4 / 3
+    assert high == 0.4
+    assert job.iterations() == 2
+    assert job.elapsed() > 0
+    assert not job.delete()
+    same = RunningJob(job.task_id())
+    assert same.is_stopped()
+    assert isinstance(same.get_console_output(), list)
+
+
+def test_a_draft_that_is_not_needed_goes(store_in_force: StoreContext) -> None:
+    """Only before it was started, and its agent is never asked."""
+    base = make_script(store_in_force, TRAINING)
+    job = ClearmlJob(base)
+    assert job.task.parent == base
+    assert job.delete()
+    assert job.status() == "failed"
+    assert job.is_stopped()
+    start = time.monotonic()
+    job.abort()
+    assert time.monotonic() - start < 30
