@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from localtrack.errors import InvalidValueError, StoreError
+from localtrack.records.plain import dataclass, field, fields
 
 ROOT_VARIABLE = "LOCALTRACK_ROOT"
 TASK_VARIABLE = "LOCALTRACK_TASK_ID"

@@ -9,13 +9,13 @@ Source: docs/format/v1.md, "Fencing".
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from localtrack.errors import LostClaimError, UsageError
 from localtrack.fs.disk import list_names, read_bytes
 from localtrack.queue.claims import Claim
+from localtrack.records.plain import dataclass, replace
 from localtrack.records.status import ENDED, Status
 from localtrack.records.task import TaskRecord
 from localtrack.services import lifecycle

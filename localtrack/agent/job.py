@@ -11,7 +11,6 @@ import os
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +25,7 @@ from localtrack.fs.disk import list_names, read_bytes, remove_files
 from localtrack.queue.consumer import Offer
 from localtrack.queue.lease import Heartbeat
 from localtrack.records.ids import new_sortable_id
+from localtrack.records.plain import dataclass
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.store.console import ConsoleLog

@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,6 +28,7 @@ from localtrack.queue.agents import STOP_NOW, Agents
 from localtrack.queue.consumer import Consumer, Offer
 from localtrack.queue.folder import Queue
 from localtrack.queue.lease import Heartbeat, LeaseObserver
+from localtrack.records.plain import dataclass, field
 from localtrack.services.context import StoreContext, current_user, host_name
 from localtrack.services.liveness import owner_alive
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 
 from localtrack.agent.console import ConsoleRelay
@@ -16,6 +15,7 @@ from localtrack.agent.gateway import CLAIM_KEY, RunEnd, TaskGateway
 from localtrack.errors import LocaltrackError, TaskNotFoundError
 from localtrack.executors.base import Exit, Handle
 from localtrack.queue.claims import Claim, Claims
+from localtrack.records.plain import dataclass
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.runtime.aborting import ABORT_TIMEOUT_KEY

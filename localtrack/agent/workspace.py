@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,6 +19,7 @@ from localtrack.capture.launch import LAUNCHER_MODULES
 from localtrack.capture.secrets import without_masked
 from localtrack.errors import CodeUnavailableError, CorruptFileError
 from localtrack.fs.disk import remove_tree
+from localtrack.records.plain import dataclass, field
 from localtrack.runtime.bootstrap import AS_CLEARML
 from localtrack.store.blobs import inside, read_content
 

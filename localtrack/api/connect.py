@@ -9,7 +9,6 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping, MutableSequence
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,13 +145,20 @@ def _declared(value: Any) -> list[str] | None:
     """Return the fields of a dataclass's, an attrs or a pydantic class's instance; None for anything else."""
     if isinstance(value, type):
         return None
-    if is_dataclass(value):
+    if _is_dataclass(value):
+        from dataclasses import fields
+
         return [field.name for field in fields(value) if hasattr(value, field.name)]
     attributes = getattr(type(value), "__attrs_attrs__", None)
     if attributes is not None:
         return [attribute.name for attribute in attributes]
     declared = getattr(type(value), "__pydantic_fields__", None)
     return list(declared) if isinstance(declared, Mapping) else None
+
+
+def _is_dataclass(value: Any) -> bool:
+    """Whether the class of an object is one; asked without loading :mod:`dataclasses`, which is slow to import."""
+    return hasattr(type(value), "__dataclass_fields__")
 
 
 def _assign(target: Any, name: str, value: Any) -> None:
@@ -165,7 +171,7 @@ def _assign(target: Any, name: str, value: Any) -> None:
     if present is value:
         return
     try:
-        if is_dataclass(target) and not isinstance(target, type):
+        if _is_dataclass(target):
             object.__setattr__(target, name, value)
         else:
             setattr(target, name, value)

@@ -13,13 +13,13 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from localtrack.bindings import BindingContext
+from localtrack.records.plain import dataclass, field, replace
 from localtrack.runtime.patches import is_observing, observing
 from localtrack.runtime.weight_callbacks import CallbackType, ModelInfo, WeightsFileHandler
 

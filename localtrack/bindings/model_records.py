@@ -6,12 +6,12 @@ Source: docs/format/v1.md, "models/<name>--<id8>/"; ClearML names the model ``<t
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localtrack.bindings.model_files import Event, Recorded
 from localtrack.records.model import ModelRecord
+from localtrack.records.plain import replace
 from localtrack.runtime.ownership import open_record
 from localtrack.services import models, outputs, storage, weights
 from localtrack.services.outputs import Filed, TaskAccess, Weights

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localtrack.bindings import BindingContext
 from localtrack.errors import LocaltrackError
 from localtrack.records.parameters import Entry, entry
+from localtrack.records.plain import dataclass, field
 from localtrack.records.task import TaskRecord
 from localtrack.services import parameters
 

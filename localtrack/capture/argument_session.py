@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from localtrack.capture.argument_values import MISSING, RawValues, restore, to_native
+from localtrack.records.plain import dataclass, field
 
 _HIDDEN_ACTIONS = (argparse._HelpAction, argparse._VersionAction)
 _UNNAMED_COMMAND = "subcommand"

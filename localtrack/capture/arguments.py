@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ from localtrack.capture.argument_session import (
     apply_overrides,
     describe_namespace,
 )
+from localtrack.records.plain import replace
 
 __all__ = ["ArgparseHook", "ParsedArguments", "apply_overrides", "find_parsed"]
 
@@ -186,7 +186,7 @@ def _pair(
 def _with_added(parsed: ParsedArguments, whole: ParsedArguments, tree: ArgumentTree) -> ParsedArguments:
     """Return what a parser gave together with what the script put into its namespace since."""
     added = [key for key in whole.values if key not in tree.destinations]
-    return dataclasses.replace(
+    return replace(
         parsed,
         values={**parsed.values, **{key: whole.values[key] for key in added}},
         types={**parsed.types, **{key: whole.types[key] for key in added}},

@@ -6,10 +6,10 @@ repository marks the commit as shallow and keeps its real id.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from localtrack.capture.git_command import GitCommand, run_git
+from localtrack.records.plain import dataclass
 
 _REF = "refs/heads/localtrack"
 _CHUNK_BYTES = 1 << 20

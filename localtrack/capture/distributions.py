@@ -11,12 +11,12 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import ModuleType
 from urllib.parse import unquote, urlsplit
 
 from localtrack.capture.clearml_package import IMPORTABLE
 from localtrack.capture.redaction import storable_text, strip_userinfo
+from localtrack.records.plain import dataclass, field
 
 _SEPARATORS = re.compile(r"[-_.]+")
 _EGG_INFO_PYTHON = re.compile(r"-py\d+(\.\d+)?(-.+)?$")

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localtrack.capture.bundle import BundleState, bundle_commit, checkout_bundle
 from localtrack.capture.git_command import FIXED_CONFIG, MISSING_CODE, GitCommand, GitOutput, run_git
 from localtrack.capture.redaction import storable_text, strip_userinfo
+from localtrack.records.plain import dataclass
 
 if TYPE_CHECKING:
     from git import Repo

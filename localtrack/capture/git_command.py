@@ -7,9 +7,10 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from localtrack.records.plain import dataclass
 
 #: Settings that change the form of a patch, or how one is applied, fixed for every call.
 FIXED_CONFIG: tuple[str, ...] = (

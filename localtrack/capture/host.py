@@ -12,10 +12,10 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from localtrack.capture.redaction import storable_text, strip_embedded_userinfo
+from localtrack.records.plain import dataclass
 
 _PROC = Path("/proc")
 _MACHINE_ID_FILES = ("/etc/machine-id", "/var/lib/dbus/machine-id")

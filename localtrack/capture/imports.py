@@ -8,12 +8,12 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
 from localtrack.capture.distributions import module_names
 from localtrack.capture.redaction import storable_text
+from localtrack.records.plain import dataclass, field
 
 #: Past this much source the syntax tree is too slow beside a training: lines are matched instead.
 AST_BUDGET_BYTES = 500_000

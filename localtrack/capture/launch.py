@@ -13,10 +13,10 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePath
 
 from localtrack.capture.host import boot_id, command_of, environment_of, parent_of, process_age_s, start_token
+from localtrack.records.plain import dataclass
 
 AROUND_VARIABLE = "LOCALTRACK_LAUNCH_AROUND"
 TORCHRUN, SLURM, OPEN_MPI, MPI, BY_HAND = "torchrun", "Slurm", "Open MPI", "MPI", "RANK"

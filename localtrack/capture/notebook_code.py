@@ -11,10 +11,10 @@ import json
 import re
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from localtrack.capture.secrets import masked_script
+from localtrack.records.plain import dataclass
 
 #: A notebook is parsed and kept up to this size: past it somebody stored data in its outputs.
 NOTEBOOK_LIMIT_BYTES = 100 << 20

@@ -10,13 +10,13 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from localtrack.capture.notebook_code import Cell, NotebookError, parse_cells, read_notebook
+from localtrack.records.plain import dataclass
 
 SUFFIX = ".ipynb"
 SESSION_VARIABLE = "JPY_SESSION_NAME"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +15,7 @@ from localtrack.capture.distributions import (
 )
 from localtrack.capture.imports import ImportScan, scan_imports
 from localtrack.capture.redaction import storable_text
+from localtrack.records.plain import dataclass
 
 
 @dataclass(frozen=True, slots=True)

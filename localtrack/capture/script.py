@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +12,7 @@ from localtrack.capture.clearml_package import is_answered
 from localtrack.capture.git import GitState
 from localtrack.capture.launch import LauncherCommand, find_command
 from localtrack.capture.redaction import storable_text
+from localtrack.records.plain import dataclass
 
 #: A script outside of git is kept whole up to this size.
 SCRIPT_LIMIT_BYTES = 1_000_000

@@ -54,9 +54,8 @@ def start(
 
     How each task ended is recorded in the task; the exit code is 0 whatever that was.
     """
-    from dataclasses import replace
-
     from localtrack.agent.loop import Agent, AgentOptions
+    from localtrack.records.plain import replace
 
     ctx = shell.ctx
     if poll_s is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import click
 
 from localtrack.cli.output import coloured, heading, print_json, print_table, printable
 from localtrack.cli.shell import TASK, Shell, json_option, note, pass_shell, root_option
+from localtrack.records.plain import dataclass
 
 if TYPE_CHECKING:
     from localtrack.records.task import TaskRecord

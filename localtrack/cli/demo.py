@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ import click
 from localtrack.cli.output import coloured, heading, print_json, printable
 from localtrack.cli.shell import Shell, json_option, pass_shell, root_option
 from localtrack.errors import CodeUnavailableError, LocaltrackError, UsageError
+from localtrack.records.plain import dataclass
 
 QUEUE = "demo"
 FIRST_LR, SECOND_LR = 0.1, 0.01

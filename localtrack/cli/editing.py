@@ -5,13 +5,13 @@ Source: docs/reference/cli.md, "clone", "set", "tag", "mv", "archive", "unarchiv
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from localtrack.cli.output import print_json, printable
 from localtrack.cli.shell import TASK, Shell, json_option, note, parse_assignments, pass_shell, root_option
+from localtrack.records.plain import replace
 
 if TYPE_CHECKING:
     from localtrack.records.task import TaskRecord

@@ -243,8 +243,7 @@ def unarchive(shell: Shell, references: tuple[str, ...], as_json: bool) -> None:
 @pass_shell
 def tag(shell: Shell, reference: str, changes: tuple[str, ...], as_json: bool) -> None:
     """Add (+TAG, or just TAG) and remove (-TAG) tags, of published models as well."""
-    from dataclasses import replace
-
+    from localtrack.records.plain import replace
     from localtrack.services.models import edit
 
     gone = {text[1:] for text in changes if text.startswith("-")}

@@ -5,7 +5,7 @@ Source: docs/reference/cli.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from localtrack.records.plain import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ import re
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from localtrack.records.plain import dataclass
 
 GOOD, NOTE, BAD = "good", "note", "bad"
 LOW_SPACE_BYTES = 1 << 30

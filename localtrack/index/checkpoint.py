@@ -16,7 +16,6 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from localtrack.fs.disk import Disk, list_names, read_bytes, remove_files
 from localtrack.index.deltas import make_folder, older_than
 from localtrack.index.rows import Packed
 from localtrack.index.segment import Segment, SegmentError, write_segment
+from localtrack.records.plain import dataclass
 
 VERSION = 1
 KEEP = 2

@@ -14,10 +14,10 @@ import os
 import re
 import stat
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 
 from localtrack.fs.disk import Disk, list_names, read_bytes
+from localtrack.records.plain import dataclass
 
 PENDING_LIMIT_S = 24 * 3600.0
 _NAME = re.compile(r"(?P<id>.+)\.(?P<generation>\d+)\.(?P<move>m?)(?P<digits>[0-9a-f]{6})")

@@ -6,10 +6,10 @@ Source: docs/format/v1.md, "The index".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
+from localtrack.records.plain import dataclass
 from localtrack.records.task import TaskRecord
 from localtrack.records.values import decode
 

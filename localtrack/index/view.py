@@ -6,7 +6,6 @@ Source: docs/format/v1.md, "The index".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from localtrack.index.deltas import Delta
 from localtrack.index.rows import Packed, Row, pack, unpack
 from localtrack.records.fields import Field
 from localtrack.records.filters import Plan, sorted_positions
+from localtrack.records.plain import dataclass, field
 from localtrack.records.task import TaskRecord
 from localtrack.store import metadata
 from localtrack.store.layout import TaskLayout

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from localtrack.queue.claims import RUN
 from localtrack.queue.folder import Queue
 from localtrack.queue.lease import Heartbeat, LeaseObserver, Verdict
 from localtrack.records.ids import slug
+from localtrack.records.plain import dataclass, field
 from localtrack.store.documents import now, parse_sealed, sealed
 from localtrack.store.root import Store
 

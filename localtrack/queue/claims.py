@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from localtrack.errors import CorruptFileError, LostClaimError
 from localtrack.fs.disk import Disk, list_names, read_bytes, remove_files
 from localtrack.queue.paths import QueuePaths, parse_claim
+from localtrack.records.plain import dataclass, field
 from localtrack.store.documents import now, parse_sealed, sealed
 
 CLAIM_FAMILY, CLAIM_SCHEMA = "localtrack/claim/", "localtrack/claim/1"

@@ -6,7 +6,6 @@ Source: docs/format/v1.md, "Claiming an entry".
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from localtrack.queue.claims import BURY, RUN, Claim
 from localtrack.queue.entries import Entry, EntryRef
 from localtrack.queue.folder import Queue, Snapshot
 from localtrack.queue.lease import LeaseObserver, Verdict, claim_key
+from localtrack.records.plain import dataclass
 
 
 @dataclass(frozen=True, slots=True)

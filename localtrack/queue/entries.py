@@ -11,13 +11,13 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from localtrack.errors import CorruptFileError, InvalidValueError
 from localtrack.fs.disk import read_bytes
 from localtrack.queue.trust import Trust
+from localtrack.records.plain import dataclass
 from localtrack.store.documents import parse_sealed, sealed
 
 FAMILY = "localtrack/entry/"

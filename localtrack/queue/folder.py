@@ -11,7 +11,6 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from localtrack.queue.order import arrange, commit_order, moved, read_order
 from localtrack.queue.paths import QueuePaths, parse_claim
 from localtrack.queue.trust import Trust, store_trust
 from localtrack.records.ids import is_task_id, slug
+from localtrack.records.plain import dataclass
 from localtrack.store.documents import now
 from localtrack.store.root import Store
 

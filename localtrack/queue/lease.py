@@ -12,12 +12,12 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from localtrack.fs.disk import Disk, read_bytes, remove_files
+from localtrack.records.plain import dataclass
 
 BEAT_BYTES = 24
 BEATS_PER_LEASE = 6

@@ -6,8 +6,9 @@ Source: docs/format/v1.md, "queues/<name>/".
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
+
+from localtrack.records.plain import dataclass
 
 _CLAIM = re.compile(r"(.{1,120})\.(\d{1,9})(\.released)?")
 _ORDER = re.compile(r"(\d{6,18})\.json")

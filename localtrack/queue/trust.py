@@ -10,8 +10,9 @@ Source: docs/format/v1.md, "Who may enqueue".
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from localtrack.records.plain import dataclass, field
 
 ROOT_UID = 0
 

@@ -9,11 +9,11 @@ import datetime as dt
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from localtrack.errors import InvalidValueError
+from localtrack.records.plain import dataclass
 
 TEXT_FIELDS = frozenset({"name", "comment", "status_reason", "status_message", "folder"})
 LIST_FIELDS = frozenset(

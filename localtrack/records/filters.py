@@ -11,7 +11,6 @@ import datetime as dt
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from localtrack.errors import InvalidValueError
@@ -26,6 +25,7 @@ from localtrack.records.fields import (
 )
 from localtrack.records.ids import normal_project
 from localtrack.records.list_grammar import Test, filter_test, list_test
+from localtrack.records.plain import dataclass, field
 from localtrack.records.status import Status, parse_status, parse_type
 
 __all__ = ["Condition", "Plan", "Query", "parse_expression"]

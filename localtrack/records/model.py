@@ -6,10 +6,10 @@ Source: docs/format/v1.md, "model/<generation>.json".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from typing import Any
 
 from localtrack.errors import CorruptFileError, NotEditableError
+from localtrack.records.plain import dataclass, field, fields
 
 Json = dict[str, Any]
 PACKAGE_TAG = "package"

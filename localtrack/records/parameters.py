@@ -5,7 +5,6 @@ Source: ClearML's hyperparameters (sections, ``General`` for names without one);
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import sys
@@ -207,6 +206,8 @@ def parse_text(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         pass
+    import ast  # not at the top: most processes never come here, and it takes milliseconds
+
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):

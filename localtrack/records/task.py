@@ -6,10 +6,10 @@ Source: docs/format/v1.md, "task/<generation>.json".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from localtrack.errors import CorruptFileError, NotEditableError
+from localtrack.records.plain import dataclass, field, fields, replace
 from localtrack.records.status import Status, TaskTypes, check_transition
 
 Json = dict[str, Any]

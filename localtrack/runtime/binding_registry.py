@@ -8,11 +8,11 @@ Source: docs/contributing.md, "A binding"; ClearML's auto_connect_frameworks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from localtrack.errors import LocaltrackError
+from localtrack.records.plain import dataclass
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from localtrack.records.plain import replace
 from localtrack.records.task import TaskRecord
 from localtrack.runtime.binding_registry import BUILT_IN, FRAMEWORKS, BindingSpec, installed_plugins
 from localtrack.runtime.import_hooks import PostImportHook

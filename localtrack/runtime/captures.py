@@ -9,13 +9,13 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from localtrack.capture import secrets
 from localtrack.records.parameters import ENVIRONMENT_SECTION, entry
+from localtrack.records.plain import replace
 from localtrack.records.task import Json, TaskRecord
 from localtrack.runtime.code_choices import CHOICES
 from localtrack.services import code, parameters

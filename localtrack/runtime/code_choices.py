@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from localtrack.records.plain import dataclass, field, replace
 
 if TYPE_CHECKING:
     from localtrack.capture.packages import PackageState
 
 
-@dataclass
+@dataclass(slots=True)
 class CodeChoices:
     """The wishes of this process; a run takes them as they are when it starts.
 

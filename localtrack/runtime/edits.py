@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from localtrack.errors import CorruptFileError, LocaltrackError, LostClaimError, StoreError, TaskNotFoundError
+from localtrack.records.plain import dataclass
 from localtrack.records.task import TaskRecord
 from localtrack.runtime.writer import TaskWriter
 from localtrack.services import tasks

@@ -16,9 +16,10 @@ import opcode
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
+
+from localtrack.records.plain import dataclass
 
 TOOL_NAME = "localtrack"
 _ENDINGS = frozenset(opcode.opmap[name] for name in ("RETURN_VALUE", "RETURN_CONST") if name in opcode.opmap)

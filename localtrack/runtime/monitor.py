@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from localtrack.errors import InvalidValueError
+from localtrack.records.plain import dataclass, replace
 
 if TYPE_CHECKING:
     from localtrack.capture.resources import ResourceSampler

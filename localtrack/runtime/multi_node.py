@@ -9,10 +9,10 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from localtrack.errors import InvalidValueError, UsageError
+from localtrack.records.plain import replace
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.runtime.session import Session

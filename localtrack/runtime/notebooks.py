@@ -14,7 +14,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ from localtrack.capture.notebook_code import (
     with_unsaved,
 )
 from localtrack.capture.notebook_place import find_notebook
+from localtrack.records.plain import dataclass, replace
 from localtrack.records.task import Json, TaskRecord
 from localtrack.runtime.exits import Outcome
 from localtrack.runtime.kernels import executed_sources, kernel_traits

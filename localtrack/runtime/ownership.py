@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localtrack.config import TASK_VARIABLE
 from localtrack.errors import LostClaimError
+from localtrack.records.plain import replace
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.runtime.rank_failures import without_rank_failures

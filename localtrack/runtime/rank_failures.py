@@ -6,8 +6,8 @@ Source: docs/explanation/distributed.md, "How a launch ends".
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
+from localtrack.records.plain import replace
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 

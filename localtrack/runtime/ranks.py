@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from localtrack.capture.host import process_age_s
@@ -18,6 +17,7 @@ from localtrack.capture.launch import TORCHRUN, Launch, launcher_age_s
 from localtrack.errors import CorruptFileError, LocaltrackError
 from localtrack.fs.disk import list_names
 from localtrack.queue.lease import LeaseObserver, Verdict
+from localtrack.records.plain import dataclass
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.runtime import current

@@ -16,11 +16,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from localtrack.errors import InvalidValueError
+from localtrack.records.plain import dataclass, field
 from localtrack.records.task import Json
 from localtrack.services import artifacts, registered_frames
 

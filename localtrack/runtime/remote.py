@@ -9,11 +9,11 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, NoReturn
 
 from localtrack.errors import InvalidValueError, UsageError
 from localtrack.records.parameters import Entry, entry, value_of
+from localtrack.records.plain import replace
 from localtrack.records.task import TaskRecord
 from localtrack.records.values import UnstorableValueError, encode
 from localtrack.runtime import current

@@ -12,13 +12,13 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from localtrack.errors import LocaltrackError, LostClaimError, StoreError
+from localtrack.records.plain import dataclass, field, replace
 from localtrack.records.status import Status
 from localtrack.records.task import Json, TaskRecord
 from localtrack.runtime.aborting import AbortCallback

@@ -11,7 +11,6 @@ from localtrack.config import TASK_VARIABLE
 from localtrack.errors import UsageError
 from localtrack.records.status import Status
 from localtrack.runtime import current
-from localtrack.runtime.arguments import install_early
 from localtrack.runtime.ownership import agent_task
 from localtrack.services import lifecycle, tasks
 from localtrack.services.context import StoreContext
@@ -36,5 +35,7 @@ def adopt(ctx: StoreContext, task_id: str, *, reset: bool) -> None:
         raise UsageError(f"task {found} is {state.value}: clone it and simulate the clone", task_id=found)
     if reset:
         lifecycle.reset(ctx, found)
+    from localtrack.runtime.arguments import install_early  # imports argparse
+
     os.environ[TASK_VARIABLE] = found
     install_early(found)

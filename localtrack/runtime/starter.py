@@ -10,7 +10,6 @@ import re
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,6 +19,7 @@ from localtrack.capture.launch import Launch, find_launch
 from localtrack.errors import InvalidValueError, LocaltrackError, UsageError
 from localtrack.records.ids import normal_project
 from localtrack.records.parameters import ENVIRONMENT_SECTION, Entry, entry, parse_text, value_of
+from localtrack.records.plain import dataclass, replace
 from localtrack.records.status import Status, TaskTypes, parse_type
 from localtrack.records.task import STORE_URI, Json, TaskRecord
 from localtrack.runtime import current, seeds

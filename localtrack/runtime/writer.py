@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from localtrack.capture.launch import find_launch
 from localtrack.errors import LocaltrackError
 from localtrack.fs.disk import list_names, read_bytes, refresh_names
 from localtrack.records.ids import new_sortable_id
+from localtrack.records.plain import replace
 from localtrack.records.task import Json, TaskRecord
 from localtrack.records.values import encode
 from localtrack.runtime import substitutes

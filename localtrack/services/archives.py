@@ -22,11 +22,11 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from localtrack.errors import CorruptFileError, StorageError
+from localtrack.records.plain import dataclass
 
 __all__ = ["TRUSTING", "Limits", "extract_archive", "is_archive_name"]
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from localtrack.errors import CorruptFileError
+from localtrack.records.plain import dataclass
 from localtrack.records.task import Json
 from localtrack.records.values import UnstorableValueError, decode, encode
 from localtrack.services import frames, yaml_text

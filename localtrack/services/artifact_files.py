@@ -9,11 +9,11 @@ import glob
 import mimetypes
 import os
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from localtrack.errors import InvalidValueError
+from localtrack.records.plain import dataclass
 
 PATH_LIMIT = 2048
 URL_LIMIT = 4096

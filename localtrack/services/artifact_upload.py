@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from localtrack.errors import InvalidValueError, StorageError
+from localtrack.records.plain import dataclass
 from localtrack.records.task import STORE_URI, Json
 from localtrack.records.values import UnstorableValueError
 from localtrack.services.context import StoreContext

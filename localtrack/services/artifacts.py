@@ -9,13 +9,13 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from localtrack.errors import ArtifactNotFoundError, CorruptFileError, StorageError, UntrustedPickleError
 from localtrack.fs.disk import remove_tree
+from localtrack.records.plain import replace
 from localtrack.records.task import Json, TaskRecord
 from localtrack.services import tasks
 from localtrack.services.artifact_upload import Options, described, upload

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localtrack.capture import secrets
 from localtrack.capture.redaction import storable_text
+from localtrack.records.plain import replace
 from localtrack.records.task import Json, TaskRecord
 from localtrack.services.context import StoreContext
 from localtrack.store.blobs import put_content

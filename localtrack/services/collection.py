@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from localtrack.errors import CorruptFileError, LocaltrackError
 from localtrack.fs.disk import list_names, read_bytes, remove_files, remove_tree
+from localtrack.records.plain import dataclass
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.services import dead_letters, tasks

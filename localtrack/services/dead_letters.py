@@ -9,10 +9,10 @@ Source: docs/format/v1.md, "dead/<entry>"; docs/how-to/agent.md, "Dead letters".
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from localtrack.errors import UsageError
+from localtrack.records.plain import dataclass
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.services import lifecycle, tasks

@@ -11,9 +11,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
+from localtrack.records.plain import dataclass
 from localtrack.store.layout import StoreLayout
 
 LOG = logging.getLogger("localtrack.storage")

@@ -9,11 +9,11 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from localtrack.errors import LocaltrackError
 from localtrack.fs.disk import list_names
 from localtrack.fs.probe import BAD, GOOD, NOTE, FsFacts, probe_file_system
+from localtrack.records.plain import dataclass
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.services import dead_letters, tasks

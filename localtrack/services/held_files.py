@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
 from pathlib import Path
+
+from localtrack.records.plain import dataclass
 
 FILE_BYTES = 8 << 20
 TOTAL_BYTES = 64 << 20

@@ -6,13 +6,13 @@ Source: docs/format/v1.md, "Status"; ClearML's mark_*, reset, publish, enqueue, 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from localtrack.errors import IllegalTransitionError, StoreError, UsageError
 from localtrack.fs.disk import remove_tree
 from localtrack.records.ids import new_sortable_id
+from localtrack.records.plain import replace
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.services import reports, tasks

@@ -10,11 +10,11 @@ Source: docs/format/v1.md, "Locks, leases, clocks".
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from localtrack.records.plain import replace
 from localtrack.records.status import Status
 from localtrack.records.task import Json, TaskRecord
 from localtrack.store.layout import TaskLayout

@@ -6,12 +6,12 @@ Source: docs/format/v1.md, "The trash"; ClearML's Model.remove.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from localtrack.errors import ModelNotFoundError, TaskNotFoundError, UsageError
 from localtrack.records.model import Json, ModelRecord
+from localtrack.records.plain import replace
 from localtrack.records.task import TaskRecord
 from localtrack.services import models, storage, tasks, uploads
 from localtrack.services.context import StoreContext

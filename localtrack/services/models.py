@@ -9,7 +9,6 @@ Source: docs/format/v1.md, "models/<name>--<id8>/"; ClearML's Model, InputModel,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from localtrack.errors import (
 from localtrack.records.ids import new_task_id, normal_project
 from localtrack.records.list_grammar import list_test
 from localtrack.records.model import ARCHIVED_TAG, Json, ModelRecord, framework_of
+from localtrack.records.plain import fields, replace
 from localtrack.records.task import TaskRecord
 from localtrack.services import storage, tasks, uploads
 from localtrack.services.context import StoreContext, current_user

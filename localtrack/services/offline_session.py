@@ -14,12 +14,12 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from localtrack.errors import InvalidValueError
 from localtrack.records.ids import new_sortable_id
+from localtrack.records.plain import replace
 from localtrack.records.status import Status
 from localtrack.records.task import Json, TaskRecord
 from localtrack.services import artifacts, lifecycle, reports, tasks, transfer

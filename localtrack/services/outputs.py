@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from localtrack.errors import CorruptFileError, LocaltrackError, NotEditableErro
 from localtrack.fs.disk import remove_tree
 from localtrack.records.ids import new_task_id
 from localtrack.records.model import Json, ModelRecord
+from localtrack.records.plain import dataclass, replace
 from localtrack.records.task import STORE_URI, TaskRecord
 from localtrack.services import models, storage, uploads, weights
 from localtrack.services.context import StoreContext

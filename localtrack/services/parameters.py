@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, MutableSequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from localtrack.records.parameters import (
     text_of,
     value_of,
 )
+from localtrack.records.plain import replace
 from localtrack.records.task import TaskRecord
 from localtrack.records.values import decode, encode
 from localtrack.services.context import StoreContext

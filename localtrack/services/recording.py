@@ -15,13 +15,13 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from localtrack.errors import StorageError, UsageError
 from localtrack.fs.disk import Disk, remove_files
 from localtrack.records.ids import new_sortable_id
+from localtrack.records.plain import dataclass
 from localtrack.records.values import encode
 from localtrack.services.figures import Figure
 from localtrack.services.held_files import HeldFile, HeldFiles

@@ -5,11 +5,11 @@ Source: ClearML's get_reported_scalars, get_last_scalar_metrics, get_reported_pl
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from localtrack.errors import InvalidValueError, LocaltrackError
+from localtrack.records.plain import replace
 from localtrack.records.task import Json, TaskRecord
 from localtrack.records.values import encode
 from localtrack.store.blobs import read_reports

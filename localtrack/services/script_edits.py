@@ -6,10 +6,10 @@ Source: ClearML's Task.set_script, set_repo, set_packages, set_base_docker; docs
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from localtrack.errors import InvalidValueError
+from localtrack.records.plain import replace
 from localtrack.records.task import Json, TaskRecord
 from localtrack.services.context import StoreContext
 from localtrack.store.blobs import put_content

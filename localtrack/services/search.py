@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from localtrack.errors import InvalidValueError, ProjectNotFoundError
 from localtrack.records.fields import TIME_FIELDS, Field, parse_field, seconds_of
 from localtrack.records.ids import normal_project
+from localtrack.records.plain import dataclass, field, replace
 from localtrack.records.status import Status
 from localtrack.records.values import decode
 from localtrack.services import reports, tasks

@@ -12,12 +12,12 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
 from localtrack.errors import InvalidValueError, StorageError
+from localtrack.records.plain import dataclass
 
 CHUNK_BYTES = 1 << 20
 LOG = logging.getLogger("localtrack.storage")

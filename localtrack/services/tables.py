@@ -8,11 +8,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from localtrack.errors import InvalidValueError
+from localtrack.records.plain import dataclass
 from localtrack.services.figure_data import plain
 from localtrack.services.storage import local_path
 

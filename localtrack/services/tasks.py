@@ -6,7 +6,6 @@ Source: docs/format/v1.md, "Creating a task"; ClearML's Task.create, Task.clone,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from localtrack.errors import (
 )
 from localtrack.fs.disk import Disk, list_names, read_bytes
 from localtrack.records.ids import is_task_id, new_task_id, normal_project
+from localtrack.records.plain import fields, replace
 from localtrack.records.status import Status, TaskTypes, parse_type
 from localtrack.records.task import OUTPUT_FIELDS, TaskRecord
 from localtrack.services.context import StoreContext, current_user

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from localtrack.errors import CorruptFileError, InvalidValueError
 from localtrack.records import entry_points
 from localtrack.records.parameters import Entry, entry, parse_text, split_name, text_of, to_bool
+from localtrack.records.plain import replace
 from localtrack.records.status import parse_type
 from localtrack.records.task import Json, TaskRecord
 from localtrack.services.context import StoreContext

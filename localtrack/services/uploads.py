@@ -11,10 +11,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localtrack.services.storage import LOG
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 WORKERS = 4
 _LOCK = threading.Lock()
@@ -40,6 +42,8 @@ def submit(action: Callable[[], Any], label: str, *, after: str = "") -> Future[
         after: actions with the same text here run one after another, in the order of the calls: a model ends with its
             last weights, whichever upload takes longer.
     """
+    from concurrent.futures import ThreadPoolExecutor, wait
+
     pid = os.getpid()  # a forked child starts with a pool of its own: the parent's threads are not there
 
     def guarded() -> Any:
@@ -70,7 +74,7 @@ def wait_for(after: str) -> None:
     with _LOCK:
         last = _LAST.get((os.getpid(), after))
     if last is not None:
-        wait([last])
+        last.exception()  # comes back when it is done, and raises nothing of its own
 
 
 def wait_for_uploads(timeout_s: float | None = None, count: int | None = None) -> bool:
@@ -79,6 +83,8 @@ def wait_for_uploads(timeout_s: float | None = None, count: int | None = None) -
         pending = list(_PENDING.get(os.getpid(), []))[:count]
     if not pending:
         return True
+    from concurrent.futures import wait
+
     return not wait(pending, timeout=timeout_s).not_done
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localtrack.errors import CorruptFileError, InvalidValueError, StorageError, TaskNotFoundError
 from localtrack.records.ids import task_folder_name
 from localtrack.records.model import PACKAGE_TAG, Json, ModelRecord, framework_of
+from localtrack.records.plain import replace
 from localtrack.records.task import STORE_URI, TaskRecord
 from localtrack.services import storage, storage_cache, tasks
 from localtrack.services.context import StoreContext

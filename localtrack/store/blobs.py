@@ -13,13 +13,13 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from localtrack.errors import CorruptFileError, StoreError
 from localtrack.fs.disk import COPY_CHUNK_BYTES, Disk, list_names, read_bytes
 from localtrack.records.ids import RESERVED_NAMES, new_sortable_id, slug
+from localtrack.records.plain import dataclass
 from localtrack.records.values import decode, encode
 from localtrack.store.documents import canonical
 from localtrack.store.layout import content_name, numbered_folder

@@ -12,10 +12,10 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from localtrack.fs.disk import Disk, list_names, read_bytes
+from localtrack.records.plain import dataclass
 from localtrack.store.documents import now
 
 SEGMENT_BYTES = 16 << 20

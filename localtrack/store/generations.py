@@ -12,13 +12,13 @@ import errno
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from localtrack.errors import CorruptFileError, LocaltrackError, StoreError
 from localtrack.fs.disk import Disk, list_names, read_bytes, refresh_names, retrying
 from localtrack.records.model import ModelRecord
+from localtrack.records.plain import dataclass, replace
 from localtrack.records.task import TaskRecord
 from localtrack.store.documents import DOCUMENT_LIMIT_BYTES, parse_sealed, sealed
 from localtrack.store.layout import parse_generation

@@ -17,12 +17,12 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from localtrack.errors import CorruptFileError
 from localtrack.fs.disk import Disk, read_bytes, remove_files
+from localtrack.records.plain import dataclass, field
 
 MAGIC = b"LTJRNL01"
 HEADER = struct.Struct("<8sQQQ")

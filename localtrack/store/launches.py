@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from localtrack.errors import CorruptFileError
 from localtrack.fs.disk import list_names, read_bytes
+from localtrack.records.plain import dataclass
 from localtrack.records.task import Json
 from localtrack.store.documents import now, parse_sealed, sealed
 from localtrack.store.root import Store

@@ -6,10 +6,10 @@ Source: docs/format/v1.md, "Layout".
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from localtrack.records.ids import project_parts, slug, task_folder_name
+from localtrack.records.plain import dataclass
 
 GENERATION_DIGITS = 6
 _GENERATION = re.compile(r"([0-9]{6,18})\.json")

@@ -12,13 +12,13 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from localtrack.errors import CorruptFileError
 from localtrack.fs.disk import Disk, list_names, remove_files
+from localtrack.records.plain import dataclass
 from localtrack.store.parts import ROW_GROUP_POINTS, PartFile, labelled, part_writer, read_part, row_runs
 
 if TYPE_CHECKING:

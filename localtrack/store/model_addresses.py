@@ -13,13 +13,13 @@ import hashlib
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from localtrack.errors import CorruptFileError, ModelNotFoundError, StoreError
 from localtrack.fs.disk import Disk, is_listed, list_names, remove_tree
 from localtrack.records.ids import is_task_id, task_folder_name
 from localtrack.records.model import ModelRecord
+from localtrack.records.plain import dataclass
 from localtrack.store import generations as log
 from localtrack.store.documents import now, open_sealed, sealed
 from localtrack.store.generations import Author

@@ -14,13 +14,13 @@ import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from localtrack.errors import CorruptFileError
 from localtrack.fs.disk import Disk, open_regular, read_bytes, remove_files
+from localtrack.records.plain import dataclass
 from localtrack.store.journal import HEADER, MAGIC, RECORD_BYTES, read_journal, read_series
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ import errno
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from localtrack.errors import CorruptFileError, StoreError, StoreFormatError, TaskNotFoundError
 from localtrack.fs.disk import Disk, Modes, is_listed, list_names, read_bytes, remove_files
 from localtrack.records.ids import new_task_id
+from localtrack.records.plain import dataclass, replace
 from localtrack.records.task import TaskRecord
 from localtrack.store import metadata
 from localtrack.store.documents import canonical, now

@@ -6,12 +6,12 @@ Source: docs/format/v1.md, "Reading scalars".
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localtrack.errors import CorruptFileError
 from localtrack.fs.disk import list_names
+from localtrack.records.plain import dataclass, field
 from localtrack.store.journal import read_journal
 from localtrack.store.parts import PartFile, row_runs
 

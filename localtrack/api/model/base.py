@@ -9,7 +9,6 @@ import ast
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from localtrack.api.model.reports import ModelReports
 from localtrack.errors import CorruptFileError, InvalidValueError, StorageError
 from localtrack.records.ids import normal_project
 from localtrack.records.model import ARCHIVED_TAG, ModelRecord
+from localtrack.records.plain import replace
 from localtrack.services import models, parameters, weights
 from localtrack.services.context import StoreContext, open_context
 

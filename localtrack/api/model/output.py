@@ -6,7 +6,6 @@ Source: ClearML's OutputModel.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from localtrack.api.model.base import BaseModel, design_text, label_numbers
 from localtrack.errors import InvalidValueError, NotEditableError, UsageError
 from localtrack.records.model import ModelRecord, framework_of
+from localtrack.records.plain import replace
 from localtrack.services import models, outputs, storage, uploads, weights
 from localtrack.services.handed_over import NOTHING, HandedOver
 from localtrack.services.outputs import Filed, TaskAccess, Weights

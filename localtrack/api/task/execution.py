@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from localtrack.api.connect import connect_object
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError, UsageError
 from localtrack.runtime import current, remote
@@ -140,7 +139,7 @@ class ExecutionSection(Section):
         if remote.function_asked_for(session) != name:
             return None
         values = remote.function_values(name, kwargs)
-        connected = connect_object(cast("Task", self), values, remote.FUNCTION_SECTION, False)
+        connected = cast("Task", self).connect(values, remote.FUNCTION_SECTION)
         func(**{**kwargs, **{key: value for key, value in connected.items() if key != remote.FUNCTION_MARKER}})
         remote.leave()
 
@@ -186,7 +185,7 @@ class ExecutionSection(Section):
         asked = {"total_num_nodes": total_num_nodes, "queue": queue}
         values = {
             **multi_node.master_values(port, wait, addr, devices),
-            **connect_object(cast("Task", self), asked, multi_node.SECTION, False),
+            **cast("Task", self).connect(asked, multi_node.SECTION),
         }
         if session.options.remote:
             if told is None:

@@ -9,12 +9,12 @@ import datetime as dt
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError
 from localtrack.records.ids import normal_project, tags_of
+from localtrack.records.plain import replace
 from localtrack.records.status import TaskTypes, parse_type
 from localtrack.runtime import current
 from localtrack.services import lifecycle, search, tasks

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, KeysView, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError, ModelNotFoundError
 from localtrack.records.parameters import entry, value_of
+from localtrack.records.plain import replace
 from localtrack.records.task import STORE_URI, TaskRecord
 from localtrack.services import parameters
 

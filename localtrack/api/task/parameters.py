@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from localtrack.api.connect import connect_object
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError
 from localtrack.records.parameters import entry, find_type_text, full_name, value_of
+from localtrack.records.plain import replace
 from localtrack.records.task import TaskRecord
 from localtrack.services import parameters
 
@@ -40,6 +39,8 @@ class ParametersSection(Section):
         Raises:
             InvalidValueError: an object without values to record.
         """
+        from localtrack.api.connect import connect_object  # imports argparse
+
         return connect_object(self, mutable, name, ignore_remote_overrides)
 
     def connect_configuration(

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError
 from localtrack.records import entry_points
+from localtrack.records.plain import replace
 from localtrack.runtime import current
 from localtrack.runtime.code_choices import CHOICES
 from localtrack.services import script_edits

@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from localtrack.api.task.handle import Section
 from localtrack.errors import IllegalTransitionError, InvalidValueError, UsageError
+from localtrack.records.plain import replace
 from localtrack.records.status import Status
 from localtrack.records.status import TaskStatusEnum as _TaskStatusEnum
 from localtrack.records.task import TaskRecord

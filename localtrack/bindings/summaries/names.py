@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 import threading
-from dataclasses import dataclass
 
+from localtrack.records.plain import dataclass
 from localtrack.runtime import binding_options
 
 _NOT_IN_TAGS = re.compile(r"[^-/\w\.]")
