@@ -8,7 +8,6 @@ where the stored form is text that the type understands.
 from __future__ import annotations
 
 import argparse
-import ast
 import enum
 import json
 import os
@@ -194,6 +193,8 @@ def _restore_list(parser: argparse.ArgumentParser, action: argparse.Action, stor
 
 def _split_text(text: str, *, is_typed: bool) -> list[Any]:
     """Split what somebody typed for a list: JSON, a Python list, or words as a shell splits them."""
+    import ast  # takes milliseconds, and few parsers come here
+
     for read in (json.loads, ast.literal_eval):
         try:
             found = read(text)

@@ -12,7 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
+
+from localtrack.records.plain import dataclass
 
 MASK = "********"
 SHORTEST = 8  # a shorter value of a telling name is a word ("EMPTY", "none")
@@ -49,7 +51,8 @@ _HINTS = (
 )  # fmt: skip
 
 
-class _Patterns(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Patterns:
     """What takes milliseconds to compile, and is needed by few runs.
 
     Attributes:

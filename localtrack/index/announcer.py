@@ -6,7 +6,6 @@ Source: docs/format/v1.md, "The index".
 from __future__ import annotations
 
 import os
-import random
 from pathlib import Path
 
 from localtrack.errors import CorruptFileError, TaskNotFoundError
@@ -19,7 +18,13 @@ from localtrack.store.root import Store
 COMMIT_FOLD_DELTAS = 200
 COMMIT_LOOK_EVERY = 16
 
-_CHANCE = random.SystemRandom()  # the module's own generator is the script's: its numbers must not depend on us
+
+def first_look() -> int:
+    """Return after how many commits a writer looks at the index first: another number for each of many that start.
+
+    The system gives it, as the numbers of the script's own generator must not depend on us.
+    """
+    return 1 + os.urandom(1)[0] % COMMIT_LOOK_EVERY
 
 
 class Announcer:
@@ -35,7 +40,7 @@ class Announcer:
         self.deltas = self.folder / "deltas"
         self.where = self.folder / "where"
         self._hinted: dict[str, Path] = {}
-        self._until_look = _CHANCE.randint(1, COMMIT_LOOK_EVERY)
+        self._until_look = first_look()
 
     def announce(self, task_id: str, generation: int, folder: Path) -> None:
         """Announce that a task changes, before the change is committed.

@@ -10,7 +10,6 @@ Source: docs/format/v1.md, "The index".
 from __future__ import annotations
 
 import json
-import random
 import re
 from collections.abc import Iterator
 from operator import attrgetter
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from localtrack.errors import CorruptFileError, LocaltrackError, ModelNotFoundError
 from localtrack.fs.disk import Disk, list_names, read_bytes, remove_files
+from localtrack.index.announcer import first_look
 from localtrack.index.deltas import PENDING_LIMIT_S, Delta, make_folder, older_than, read_deltas, write_delta
 from localtrack.records.ids import is_task_id
 from localtrack.records.model import ARCHIVED_TAG, ModelRecord
@@ -117,7 +117,7 @@ class ModelIndex:
         self.deltas = self.folder / "model-deltas"
         self.problems: list[str] = []
         self._disk = Disk(store.disk.tmp, store.disk.modes, sync=False)
-        self._until_look = random.SystemRandom().randint(1, COMMIT_LOOK_EVERY)
+        self._until_look = first_look()
 
     def announce(self, model_id: str, generation: int, folder: Path) -> None:
         """Announce that a model changes, before the change is committed.

@@ -26,10 +26,11 @@ else:
     class Field:
         """One field of a class: its name, and what it is when it is not given."""
 
-        __slots__ = ("compare", "default", "default_factory", "name", "repr")
+        __slots__ = ("compare", "default", "default_factory", "name", "repr", "type")
 
         def __init__(self, default, default_factory, repr, compare):
             self.name = ""
+            self.type = ""
             self.default = default
             self.default_factory = default_factory
             self.repr = repr
@@ -56,10 +57,11 @@ else:
 
     def _define(cls, frozen):
         found = {}
-        for name in cls.__annotations__:
+        for name, annotation in cls.__annotations__.items():
             default = cls.__dict__.get(name, _MISSING)
             found[name] = default if isinstance(default, Field) else Field(default, _MISSING, True, True)
             found[name].name = name
+            found[name].type = annotation
         own = {name: value for name, value in cls.__dict__.items() if name not in found and name not in _OF_DICT}
         namespace = {"__slots__": tuple(found), **_methods(found, frozen), **own}
         made = type(cls)(cls.__name__, cls.__bases__, namespace)
@@ -135,7 +137,7 @@ else:
                 given = {"default": one.default, "default_factory": one.default_factory}
                 known = {key: value for key, value in given.items() if value is not _MISSING}
                 spec = dataclasses.field(**known, repr=one.repr, compare=one.compare)
-                specs.append((name, owner.__annotations__[name], spec))
+                specs.append((name, one.type, spec))
             owner.__dataclass_fields__ = dataclasses.make_dataclass(owner.__name__, specs).__dataclass_fields__
             return owner.__dataclass_fields__
 

@@ -22,6 +22,7 @@ from localtrack.records.plain import dataclass, field, replace
 from localtrack.records.status import Status
 from localtrack.records.task import Json, TaskRecord
 from localtrack.runtime.aborting import AbortCallback
+from localtrack.runtime.argument_watch import ArgumentWatch
 from localtrack.runtime.edits import PatientEdits
 from localtrack.runtime.exits import ExitWatch, Outcome, main_frame
 from localtrack.runtime.kernels import running_notebook
@@ -45,7 +46,6 @@ from localtrack.store.documents import now
 
 if TYPE_CHECKING:
     from localtrack.capture.launch import Launch
-    from localtrack.runtime.arguments import ArgumentFeed
     from localtrack.runtime.bindings import Bindings
     from localtrack.runtime.captures import Captures
     from localtrack.runtime.notebooks import NotebookWatch
@@ -112,7 +112,7 @@ class Session:
         self.function_tasks: set[str] = set()
         self.on_close: list[Callable[[], None]] = []
         self.on_settle: list[Callable[[], None]] = []
-        self.argument_feed: ArgumentFeed | None = None
+        self.argument_feed: ArgumentWatch | None = None
         self.iteration_offset = 0
         self.bindings: Bindings | None = None
         self.monitor: ResourceMonitor | None = None
@@ -219,9 +219,7 @@ class Session:
 
     def _feed_arguments(self, frame: FrameType | None) -> None:
         if self.options.arguments:
-            from localtrack.runtime.arguments import ArgumentFeed
-
-            self.argument_feed = ArgumentFeed(self)
+            self.argument_feed = ArgumentWatch(self)
             self.argument_feed.install(frame)
 
     def _start_monitor(self) -> None:

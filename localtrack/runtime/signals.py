@@ -21,7 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import socket
+    import _socket
 
 _CREDENTIALS = struct.Struct("3i")
 _MESSAGE_BYTES = 4096
@@ -116,7 +116,7 @@ class SignalWatch:
 class WakeupSocket:
     """The socket into which the C part of Python's signal handler writes."""
 
-    def __init__(self, reader: socket.socket, writer: socket.socket, pid: int) -> None:
+    def __init__(self, reader: _socket.socket, writer: _socket.socket, pid: int) -> None:
         self._reader = reader
         self._writer = writer
         self._pid = pid
@@ -129,13 +129,13 @@ class WakeupSocket:
         """
         if "trio" in sys.modules:
             return None
-        import socket
+        import _socket  # its Python part takes milliseconds to import, and adds nothing used here
 
-        ours = cls(*socket.socketpair(), pid)
+        ours = cls(*_socket.socketpair(), pid)
         try:
             ours._reader.setblocking(False)
             ours._writer.setblocking(False)
-            ours._reader.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            ours._reader.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
             before = signal.set_wakeup_fd(ours._writer.fileno(), warn_on_full_buffer=False)
         except (OSError, ValueError, AttributeError):
             ours._close()
@@ -147,18 +147,18 @@ class WakeupSocket:
 
     def read(self) -> list[int]:
         """Return the signals that this process, and no child that shares the socket, was sent since the last call."""
-        import socket
+        import _socket
 
         found: list[int] = []
         while True:
             try:
-                data, ancillary, _, _ = self._reader.recvmsg(_MESSAGE_BYTES, socket.CMSG_SPACE(_CREDENTIALS.size))
+                data, ancillary, _, _ = self._reader.recvmsg(_MESSAGE_BYTES, _socket.CMSG_SPACE(_CREDENTIALS.size))
             except OSError:
                 return found
             if not data:
                 return found
             for level, kind, body in ancillary:
-                is_ours = (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS) and len(
+                is_ours = (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_CREDENTIALS) and len(
                     body
                 ) == _CREDENTIALS.size
                 if is_ours and _CREDENTIALS.unpack(body)[0] == self._pid:

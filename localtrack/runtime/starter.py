@@ -307,8 +307,7 @@ def _last_id(ctx: StoreContext, project: str, name: str, kind: str) -> str:
 def _begin(ctx: StoreContext, request: InitRequest, project: str, name: str, kind: str, frame: FrameType) -> Session:
     task_id = _reusable(ctx, request, project, name, kind)
     if task_id:
-        record, entry_name = lifecycle.reset(ctx, task_id, reason="reused")
-        record = _blank(ctx, record, request)
+        record, entry_name = lifecycle.reset(ctx, task_id, reason="reused", renewed=lambda old: _blank(old, request))
         _say(
             f"reusing task {task_id}: what its last run left is in the trash "
             f"(`localtrack restore {entry_name}` brings it back; reuse_last_task_id=False keeps runs apart)"
@@ -327,23 +326,19 @@ def _reusable(ctx: StoreContext, request: InitRequest, project: str, name: str, 
     return task_id if task_id and reuse.may_reuse(ctx, task_id, project, name, kind) else ""
 
 
-def _blank(ctx: StoreContext, record: TaskRecord, request: InitRequest) -> TaskRecord:
-    """Empty the inputs of a reused task, which this run records anew."""
-
-    def change(old: TaskRecord) -> TaskRecord:
-        return replace(
-            old,
-            script={},
-            parameters={},
-            configuration={},
-            container={},
-            comment="",
-            tags=request.tags,
-            input_models=(),
-            output_uri=_uri(request.output_uri, old.output_uri),
-        )
-
-    return tasks.edit(ctx, record.id, change, "reused", checked=False)
+def _blank(record: TaskRecord, request: InitRequest) -> TaskRecord:
+    """Return a reused task without its inputs, which this run records anew."""
+    return replace(
+        record,
+        script={},
+        parameters={},
+        configuration={},
+        container={},
+        comment="",
+        tags=request.tags,
+        input_models=(),
+        output_uri=_uri(request.output_uri, record.output_uri),
+    )
 
 
 def _create_running(

@@ -110,6 +110,8 @@ def current_user() -> str:
 
 def host_name() -> str:
     """Return this host's short name."""
+    if hasattr(os, "uname"):
+        return os.uname().nodename.split(".")[0]
     from socket import gethostname
 
     return gethostname().split(".")[0]

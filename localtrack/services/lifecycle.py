@@ -6,6 +6,7 @@ Source: docs/format/v1.md, "Status"; ClearML's mark_*, reset, publish, enqueue, 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +84,25 @@ def admit_loss(ctx: StoreContext, record: TaskRecord, folder: Path) -> TaskRecor
     return replace(reports.with_reported_metrics(lost, folder), exit=seen.exit)
 
 
-def reset(ctx: StoreContext, task_id: str, *, force: bool = False, reason: str = "reset") -> tuple[TaskRecord, str]:
+def reset(
+    ctx: StoreContext,
+    task_id: str,
+    *,
+    force: bool = False,
+    reason: str = "reset",
+    renewed: Callable[[TaskRecord], TaskRecord] | None = None,
+) -> tuple[TaskRecord, str]:
     """Make a task a draft again. What the run produced goes to the trash, whole, and can be restored.
 
     The draft is there before the old folder goes, so that the task can be read at every moment: of two folders with
     the same id, the one with the higher generation is the task.
+
+    Args:
+        ctx: the store.
+        task_id: the task.
+        force: though it runs.
+        reason: why, for the history.
+        renewed: returns the draft with other inputs, whose files are not taken along then; without it they stay.
 
     Returns:
         The draft, and the name of the trash entry.
@@ -119,11 +134,13 @@ def reset(ctx: StoreContext, task_id: str, *, force: bool = False, reason: str =
         Status.CREATED, at=now(), by=ctx.author.user, reason=reason, force=True
     )
     draft = replace(draft, history=(draft.history[-1],), started="", ended="")
+
+    def take_along(new_folder: Path) -> None:
+        if renewed is None:
+            tasks.copy_inputs(ctx.store.disk, folder, new_folder)
+
     new_folder, committed = ctx.store.create_task(
-        draft,
-        ctx.author,
-        number=record.generation + 2,
-        prepare=lambda new: tasks.copy_inputs(ctx.store.disk, folder, new),
+        draft if renewed is None else renewed(draft), ctx.author, number=record.generation + 2, prepare=take_along
     )
     try:
         entry = ctx.store.trash_task(folder, record, reason, ctx.author.user, announce=False)

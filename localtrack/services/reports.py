@@ -6,7 +6,7 @@ Source: ClearML's get_reported_scalars, get_last_scalar_metrics, get_reported_pl
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localtrack.errors import InvalidValueError, LocaltrackError
 from localtrack.records.plain import replace
@@ -17,7 +17,9 @@ from localtrack.store.console import ConsoleLine, read_console
 from localtrack.store.documents import stamp
 from localtrack.store.layout import TaskLayout
 from localtrack.store.metadata import read_latest
-from localtrack.store.scalars import Scalars, SeriesPoints, read_scalars
+
+if TYPE_CHECKING:
+    from localtrack.store.scalars import Scalars, SeriesPoints
 
 SUMMARY_TITLE = "Summary"
 X_AXES = ("iter", "timestamp", "iso_time")
@@ -27,6 +29,8 @@ SINGLE_VALUE_ITERATION = -(2**31)
 
 def scalars(folder: Path, title: str | None = None, series: str | None = None) -> Scalars:
     """Return every point of a task's current attempt, or of one graph or line of it."""
+    from localtrack.store.scalars import read_scalars
+
     return read_scalars(TaskLayout(folder).scalars, title, series, superseded(folder))
 
 
@@ -56,7 +60,7 @@ def thinned(points: SeriesPoints, limit: int) -> SeriesPoints:
         keep.add(min(finite, key=points.values.__getitem__))
         keep.add(max(finite, key=points.values.__getitem__))
     order = sorted(keep)
-    result = SeriesPoints()
+    result = type(points)()
     for index in order:
         result.iterations.append(points.iterations[index])
         result.times_us.append(points.times_us[index])

@@ -10,8 +10,9 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from localtrack.api.late import LateModule
 from localtrack.api.task.handle import Section
 from localtrack.errors import (
     ArtifactNotFoundError,
@@ -22,8 +23,12 @@ from localtrack.errors import (
     UsageError,
 )
 from localtrack.records.task import Json
-from localtrack.services import artifacts
 from localtrack.store.documents import seconds
+
+if TYPE_CHECKING:
+    from localtrack.services import artifacts
+else:
+    artifacts = LateModule("localtrack.services.artifacts")
 
 LOG = logging.getLogger("localtrack.artifacts")
 

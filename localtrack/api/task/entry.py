@@ -9,18 +9,24 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from localtrack.api.late import LateModule
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError, TaskNotFoundError
 from localtrack.records.ids import is_task_id, normal_project, tags_of
 from localtrack.records.status import TaskTypes as _TaskTypes
-from localtrack.runtime import current, monitor, seeds, simulation, starter
-from localtrack.services import search, tasks
+from localtrack.runtime import current, monitor, seeds, starter
+from localtrack.services import tasks
 from localtrack.services.context import StoreContext, open_context
 
 if TYPE_CHECKING:
     from localtrack.api.task import Task
     from localtrack.api.task.transfer import TasksFound
+    from localtrack.runtime import simulation
     from localtrack.runtime.session import Session
+    from localtrack.services import search
+else:
+    search = LateModule("localtrack.services.search")
+    simulation = LateModule("localtrack.runtime.simulation")
 
 
 class EntrySection(Section):

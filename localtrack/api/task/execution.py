@@ -8,15 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from localtrack.api.late import LateModule
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError, UsageError
-from localtrack.runtime import current, remote
+from localtrack.runtime import current
 from localtrack.runtime.ownership import agent_task
 from localtrack.services import lifecycle
 from localtrack.services.context import open_context
 
 if TYPE_CHECKING:
     from localtrack.api.task import Task
+    from localtrack.runtime import remote
+else:
+    remote = LateModule("localtrack.runtime.remote")
 
 
 class ExecutionSection(Section):

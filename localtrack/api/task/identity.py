@@ -9,17 +9,23 @@ import datetime as dt
 import logging
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from localtrack.api.late import LateModule
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError
 from localtrack.records.ids import normal_project, tags_of
 from localtrack.records.plain import replace
 from localtrack.records.status import TaskTypes, parse_type
 from localtrack.runtime import current
-from localtrack.services import lifecycle, search, tasks
+from localtrack.services import lifecycle, tasks
 from localtrack.services.context import open_context
 from localtrack.store.documents import seconds
+
+if TYPE_CHECKING:
+    from localtrack.services import search
+else:
+    search = LateModule("localtrack.services.search")
 
 
 class Project(str):

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from localtrack.api.task.handle import Section
 from localtrack.services import reports
 from localtrack.store.layout import TaskLayout
-from localtrack.store.scalars import Scalars
 
 if TYPE_CHECKING:
     from localtrack.api.logger import Logger
+    from localtrack.store.scalars import Scalars
 
 
 class ReportsSection(Section):

@@ -8,16 +8,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from localtrack.api.late import LateModule
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError
-from localtrack.records import entry_points
 from localtrack.records.plain import replace
 from localtrack.runtime import current
 from localtrack.runtime.code_choices import CHOICES
-from localtrack.services import script_edits
 from localtrack.store.blobs import read_content
+
+if TYPE_CHECKING:
+    from localtrack.records import entry_points
+    from localtrack.services import script_edits
+else:
+    script_edits = LateModule("localtrack.services.script_edits")
+    entry_points = LateModule("localtrack.records.entry_points")
 
 
 class ScriptSection(Section):

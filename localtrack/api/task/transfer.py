@@ -11,15 +11,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from localtrack.api.late import LateModule
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError, TaskNotFoundError
 from localtrack.records.task import TaskRecord
-from localtrack.services import models, tasks, transfer
+from localtrack.services import tasks
 from localtrack.services.context import open_context
 from localtrack.store.documents import seconds
 
 if TYPE_CHECKING:
     from localtrack.api.task import Task
+    from localtrack.services import models, transfer
+else:
+    models = LateModule("localtrack.services.models")
+    transfer = LateModule("localtrack.services.transfer")
 
 
 class TaskData(Mapping[str, Any]):
