@@ -245,7 +245,7 @@ def memory(bench: Bench) -> list[Figure]:
             "MB",
             [run.peak_rss_bytes / 1e6],
             120.0,
-            f"loop {run.answer['loop_s']:.2f} s",
+            f"{run.answer['files_bytes'] / 1e6:.0f} MB of it files of libraries; loop {run.answer['loop_s']:.2f} s",
         ),
         compare("peak memory, no points", "MB", [idle.peak_rss_bytes / 1e6]),
     ]
