@@ -15,6 +15,7 @@ from typing import Any
 from localtrack.bindings import BindingContext, Undo, argument
 from localtrack.bindings.model_files import record_loads, record_saves
 from localtrack.bindings.trainings import Trainings
+from localtrack.runtime import explicit
 
 FRAMEWORK = "lightgbm"
 MODULES = ("lightgbm.basic", "lightgbm.engine", "lightgbm.sklearn", "lightgbm")
@@ -35,6 +36,9 @@ def install(ctx: BindingContext) -> Undo:
     def train(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if getattr(_thread, "is_training", False):  # the modules pass one function on, and each place of it is hooked
             return call(*args, **kwargs)
+        before = argument(args, kwargs, _CALLBACKS_AT, "callbacks") or []
+        if explicit.SCALARS in explicit.taken_by(before):
+            return call(*args, **kwargs)
         training = object()
         trainings.begin(training)
         record_parameters(ctx, argument(args, kwargs, 0, "params"))
@@ -46,7 +50,6 @@ def install(ctx: BindingContext) -> Undo:
 
             ctx.guarded("report", put)
 
-        before = argument(args, kwargs, _CALLBACKS_AT, "callbacks") or []
         if len(args) > _CALLBACKS_AT:
             args = (*args[:_CALLBACKS_AT], [*before, report], *args[_CALLBACKS_AT + 1 :])
         else:
@@ -64,7 +67,11 @@ def install(ctx: BindingContext) -> Undo:
 def record_parameters(ctx: BindingContext, parameters: Any) -> None:
     """Record the booster's parameters in the section ``General``, as far as they are data."""
     reports = ctx.reports()
-    if reports is None or not isinstance(parameters, Mapping):
-        return
+    if reports is not None and isinstance(parameters, Mapping):
+        reports.parameters("General", data_of(parameters), "lightgbm parameters")
+
+
+def data_of(parameters: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return those of a booster's parameters that are data."""
     values = {str(key): sorted(value) if isinstance(value, set) else value for key, value in parameters.items()}
-    reports.parameters("General", {k: v for k, v in values.items() if not callable(v)}, "lightgbm parameters")
+    return {key: value for key, value in values.items() if not callable(value)}

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from localtrack.bindings import BindingContext
 from localtrack.records.plain import dataclass, field, replace
+from localtrack.runtime import explicit
 from localtrack.runtime.patches import is_observing, observing
 from localtrack.runtime.weight_callbacks import CallbackType, ModelInfo, WeightsFileHandler
 
@@ -95,10 +96,10 @@ def path_of(source: Any) -> str | None:
 
 def speaks(session: Session) -> bool:
     """Tell whether this process records model files: of a distributed run only rank zero does, for all."""
-    return session.role == OWNER or not (session.follows or _is_other_rank())
+    return session.role == OWNER or not (session.follows or is_other_rank())
 
 
-def _is_other_rank() -> bool:
+def is_other_rank() -> bool:
     """Tell whether PyTorch says that this process, spawned by one that has the task, is a rank other than zero."""
     distributed = getattr(sys.modules.get("torch"), "distributed", None)
     try:
@@ -369,7 +370,8 @@ def record_saves(
     def wrapper(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         target = args[position] if len(args) > position else kwargs.get(keyword)
         saved = args[thing] if len(args) > thing else None
-        path = find(target) if target is not None and not getattr(_thread, "depth", 0) else None
+        is_seen = not getattr(_thread, "depth", 0) and explicit.MODELS not in explicit.left()
+        path = find(target) if target is not None and is_seen else None
         files = files_of(ctx) if path is not None and wants(saved) else None
         if files is None or path is None or not _is_wanted(ctx, files.session, path):
             return call(*args, **kwargs)

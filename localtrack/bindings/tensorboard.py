@@ -14,6 +14,7 @@ from typing import Any
 from localtrack.bindings import BindingContext, Undo
 from localtrack.bindings.summaries.board import board_of
 from localtrack.bindings.summaries.events import EventReader
+from localtrack.runtime import explicit
 
 FRAMEWORK = "tensorboard"
 MODULES = (
@@ -46,6 +47,11 @@ class _Watch:
         if self._put is not None:
             folder = args[0]._logdir
             reader = self._readers.get(folder) or self._new_reader(folder)
+            kinds = explicit.left()
+            if kinds:
+                if explicit.EVENTS in kinds:
+                    return
+                reader = reader.without(kinds)
             self._put(reader, args[1] if len(args) > 1 else kwargs["event"])
 
     def _begin(self) -> None:

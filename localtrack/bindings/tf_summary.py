@@ -17,6 +17,7 @@ from typing import Any
 from localtrack.bindings import BindingContext, Undo, argument
 from localtrack.bindings.summaries.board import board_of
 from localtrack.bindings.summaries.events import EventReader
+from localtrack.runtime import explicit
 
 FRAMEWORK = "tensorboard"
 MODULES = ("tensorflow.python.ops.gen_summary_ops",)
@@ -78,6 +79,8 @@ class _Watch:
             return
         folder = _folder(writer)
         reader = self._readers.get(folder) or self._new_reader(folder)
+        if explicit.left():
+            reader = reader.without(explicit.left())
         self._put(reader, (read, (step, tensor, about, time.time())))
 
     def _begin(self) -> None:
@@ -100,6 +103,10 @@ class _Operations:
         """Report an item."""
         read, held = item
         read(self._events, held)
+
+    def without(self, kinds: frozenset[str]) -> _Operations:
+        """Return one that passes over what an explicit integration records."""
+        return _Operations(self._events.without(kinds))
 
     def size_of(self, item: Any) -> int:
         """Return a size that lets few tensors wait: they hold memory of TensorFlow's."""

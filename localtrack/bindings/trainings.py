@@ -25,12 +25,12 @@ class Trainings:
         self._ctx = ctx
         self._known: list[tuple[Any, int]] = []
 
-    def begin(self, training: Any) -> None:
-        """Give a training its number in this run."""
+    def begin(self, training: Any, first: int = 0) -> None:
+        """Give a training its number in this run; ``first`` is that of the run's first one."""
         session = self._ctx.session()
         if session is None:
             return
-        numbers = _numbers.setdefault(session, {}).setdefault(self._ctx.name, itertools.count())
+        numbers = _numbers.setdefault(session, {}).setdefault(self._ctx.name, itertools.count(first))
         self._known.append((training, next(numbers)))
         del self._known[:-64]
 

@@ -13,6 +13,7 @@ from typing import Any
 from localtrack.bindings import BindingContext, Undo, argument
 from localtrack.bindings.model_files import record_loads, record_saves
 from localtrack.bindings.trainings import Trainings
+from localtrack.runtime import explicit
 
 FRAMEWORK = "xgboost"
 MODULES = ("xgboost.core", "xgboost.callback")
@@ -29,12 +30,12 @@ def install(ctx: BindingContext) -> Undo:
     trainings = Trainings(ctx)
 
     def begun(result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not args[0].is_cv:
+        if _is_watched(args[0]):
             trainings.begin(args[0])
 
     def report(result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         container, iteration = args[0], argument(args, kwargs, 2, "epoch")
-        if not container.is_cv:
+        if _is_watched(container):
             for data, metrics in container.history.items():
                 for metric, values in metrics.items():
                     trainings.report(container, data, metric, values[-1], iteration)
@@ -42,3 +43,8 @@ def install(ctx: BindingContext) -> Undo:
     ctx.patch.after(module.CallbackContainer, "__init__", begun)
     ctx.patch.after(module.CallbackContainer, "after_iteration", report)
     return ctx.patch.undo
+
+
+def _is_watched(container: Any) -> bool:
+    """Tell whether a training's metrics are recorded here: not those of a cross-validation, or of an explicit callback."""
+    return not container.is_cv and explicit.SCALARS not in explicit.taken_by(container.callbacks)

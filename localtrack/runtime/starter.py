@@ -276,6 +276,8 @@ def _resume(
     """Go on with an earlier run: everything it has stays. None when there is none to go on with."""
     if isinstance(request.resume, str):
         task_id = tasks.resolve(ctx, request.resume)
+    elif isinstance(request.reuse, str):
+        task_id = tasks.resolve(ctx, request.reuse)
     else:
         task_id = _last_id(ctx, project, name, kind)
         if not task_id:

@@ -139,6 +139,19 @@ def test_continue_by_id(start: Start) -> None:
     assert start(name="first") is second
 
 
+def test_continue_by_the_id_of_the_task_to_reuse(start: Start) -> None:
+    """reuse_last_task_id says which task continue_last_task means, so that an id and an offset can both be given."""
+    first = start(name="first")
+    first.get_logger().report_scalar("t", "s", 1.0, 5)
+    first.close()
+    start(name="other", reuse_last_task_id=False).close()
+    second = start(name="other", reuse_last_task_id=first.id, continue_last_task=0)
+    assert second.id == first.id
+    second.get_logger().report_scalar("t", "s", 2.0, 6)
+    second.close()
+    assert second.get_reported_scalars()["t"]["s"]["x"] == [5, 6]
+
+
 def test_continue_after_one_iteration(start: Start) -> None:
     """A run whose only iteration is 0 goes on at 1."""
     first = start()

@@ -61,7 +61,8 @@ class EntrySection(Section):
             reuse_last_task_id: take up the last task of that name, if it is young and has no artifacts or models;
                 what it held goes to the trash. An id takes up that task. False always makes a new one.
             continue_last_task: go on with the last task, or that id, and keep what it has; iterations go on from
-                its last one. An integer is the number to add to iterations instead.
+                its last one. An integer is the number to add to iterations instead. Which task may be said by its id
+                in ``reuse_last_task_id``, too.
             output_uri: where models go, kept with the task: a URL or a path; True for the store itself; False for
                 nowhere. None leaves a task that is taken up again as it is.
             auto_connect_arg_parser: record parsed arguments; a dict names single ones, ``*`` the rest.

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from localtrack.bindings.summaries.board import Board
+from localtrack.runtime import explicit
 
 HPARAMS_TAG = "_hparams_/session_start_info"
 _HPARAMS_MODULES = (
@@ -24,21 +25,33 @@ class EventReader:
         board: where to.
         folder: the writers'.
         takes_hparams: whether hyper-parameters are wanted.
+        takes_scalars: whether scalars are wanted.
     """
 
-    def __init__(self, board: Board, folder: str, *, takes_hparams: bool) -> None:
+    def __init__(self, board: Board, folder: str, *, takes_hparams: bool, takes_scalars: bool = True) -> None:
         self.board = board
         self._folder = folder
         self._names = board.names.of(folder)
         self._takes_hparams = takes_hparams
+        self._takes_scalars = takes_scalars
         self._plugins: dict[str, str] = {}
+
+    def without(self, kinds: frozenset[str]) -> EventReader:
+        """Return a reader of the same folder that passes over what an explicit integration records."""
+        made = EventReader(
+            self.board, self._folder,
+            takes_hparams=self._takes_hparams and explicit.PARAMETERS not in kinds,
+            takes_scalars=self._takes_scalars and explicit.SCALARS not in kinds,
+        )  # fmt: skip
+        made._plugins = self._plugins
+        return made
 
     def read(self, event: Any) -> None:
         """Report what an event holds; what is no summary is passed over."""
         for value in event.summary.value:
             kind = value.WhichOneof("value")
             if kind == "simple_value":
-                self.board.scalar(self._names.scalar(value.tag), value.simple_value, event.step, event.wall_time)
+                self.scalar(value.tag, value.simple_value, event.step, event.wall_time)
             else:
                 self._read_other(kind, value, event)
 
@@ -49,7 +62,8 @@ class EventReader:
 
     def scalar(self, tag: str, value: float, step: int, wall_time: float) -> None:
         """Report one point of the curve that a tag is."""
-        self.board.scalar(self._names.scalar(tag), value, step, wall_time)
+        if self._takes_scalars:
+            self.board.scalar(self._names.scalar(tag), value, step, wall_time)
 
     def _read_other(self, kind: str | None, value: Any, event: Any) -> None:
         board, folder, tag, step = self.board, self._folder, value.tag, int(event.step)

@@ -1,0 +1,90 @@
+"""Knows which training a callback was given to, from its first line to its last, also when it fails.
+
+The functions that train are wrapped when the first callback is made, and stay so; without one of ours among their
+callbacks they do what they did.
+
+Source: docs/how-to/integrations.md, "Beside the automatic captures".
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from localtrack.runtime import explicit
+from localtrack.runtime.patches import Patches
+
+#: Returns the callbacks or loggers of a call of a function that trains.
+Find = Callable[[tuple[Any, ...], dict[str, Any]], Iterable[Any] | None]
+
+_watched: set[tuple[int, str]] = set()
+
+
+def watch(owner: Any, names: Iterable[str], find: Find) -> None:
+    """Open a scope around functions that train, for the integrations among their callbacks.
+
+    When the outermost of these functions ends, ``training_ended(result, error)`` of each integration that has it is
+    called.
+
+    Args:
+        owner: the module or class that has the functions.
+        names: theirs; those that are not there are passed over.
+        find: returns the callbacks of a call.
+    """
+
+    def train(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        parties = list(find(args, kwargs) or ())
+        kinds = explicit.taken_by(parties)
+        if not kinds or explicit.in_training():
+            return call(*args, **kwargs)
+        error: BaseException | None = None
+        result: Any = None
+        try:
+            with explicit.training(kinds):
+                result = call(*args, **kwargs)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            for party in parties:
+                ended = getattr(party, "training_ended", None)
+                if ended is not None and hasattr(party, explicit.TAKES):
+                    ended(result, error)
+        return result
+
+    _wrap(owner, names, train)
+
+
+def watch_repetition(owner: Any, names: Iterable[str], kinds: Iterable[str]) -> None:
+    """Within these functions, let the automatic captures leave alone what the training's integration records itself.
+
+    Args:
+        owner: the class that has the functions.
+        names: theirs.
+        kinds: what comes a second time there.
+    """
+    left = frozenset(kinds)
+
+    def repeat(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not explicit.in_training():
+            return call(*args, **kwargs)
+        with explicit.repeating(left):
+            return call(*args, **kwargs)
+
+    _wrap(owner, names, repeat)
+
+
+def _wrap(owner: Any, names: Iterable[str], wrapper: Callable[..., Any]) -> None:
+    patches = Patches(say_failed)
+    for name in names:
+        if (id(owner), name) not in _watched:
+            _watched.add((id(owner), name))
+            patches.around(owner, name, wrapper)
+
+
+def say_failed(place: str, error: Exception) -> None:
+    """Say that something of an integration failed; the framework's call goes on."""
+    stream = sys.__stderr__
+    if stream is not None:
+        stream.write(f"localtrack: integration, {place}: {type(error).__name__}: {error}. The training goes on.\n")
