@@ -8,11 +8,12 @@ Source: docs/reference/compatibility.md, statuses ``no-op`` and ``refused``.
 
 from __future__ import annotations
 
-import logging
 from typing import NoReturn
 
 from localtrack.errors import UnsupportedError
+from localtrack.records.late import late_logger
 
+LOG = late_logger()
 _said: set[str] = set()
 
 
@@ -20,7 +21,7 @@ def ignore(name: str, why: str) -> None:
     """Say, the first time only, that a call does nothing and why."""
     if name not in _said:
         _said.add(name)
-        logging.getLogger("localtrack").warning("%s does nothing here: %s", name, why)
+        LOG.warning("%s does nothing here: %s", name, why)
 
 
 def refuse(name: str, why: str, instead: str) -> NoReturn:

@@ -6,7 +6,6 @@ Source: ClearML's Task.register_abort_callback; docs/how-to/remote-execution.md,
 from __future__ import annotations
 
 import threading
-import traceback
 from collections.abc import Callable
 
 ABORT_TIMEOUT_KEY = "abort_timeout_s"
@@ -44,6 +43,8 @@ class AbortCallback:
             try:
                 function()
             except BaseException:  # the border to the script's own code: the run ends all the same
+                import traceback
+
                 self._say("abort-callback", f"the abort callback failed: {traceback.format_exc().strip()}")
 
         def bounded() -> None:

@@ -19,7 +19,6 @@ from localtrack.records.plain import replace
 from localtrack.records.task import Json, TaskRecord
 from localtrack.runtime.code_choices import CHOICES
 from localtrack.services import code, parameters
-from localtrack.services.artifacts import with_entry
 from localtrack.services.context import StoreContext
 
 if TYPE_CHECKING:
@@ -167,6 +166,8 @@ class Captures:
             if runtime:
                 result = replace(result, runtime={**result.runtime, **runtime})
             if self._is_diff_large and fields.get("diff"):
+                from localtrack.services.artifacts import with_entry
+
                 result = with_entry(result, code.diff_artifact(fields))
             entries = {f"{ENVIRONMENT_SECTION}/{name}": entry(value) for name, value in environment.items()}
             return parameters.merged(result, entries) if entries else result

@@ -7,14 +7,14 @@ Source: ClearML's Logger.set_reporting_nan_value and set_reporting_inf_value.
 
 from __future__ import annotations
 
-import logging
 import math
 import weakref
 from collections.abc import Sequence
 
+from localtrack.records.late import late_logger
 from localtrack.store.journal import Reported, ScalarJournal
 
-_LOG = logging.getLogger("localtrack")
+_LOG = late_logger()
 _values: dict[str, float] = {}
 _periods: dict[str, int] = {}
 _counts: dict[str, int] = {}

@@ -7,12 +7,14 @@ Source: ClearML's console capture, measured; docs/format/v1.md, "console/<writer
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    import logging
 
 PARTIAL_FLUSH_S = 10.0
 PARTIAL_LIMIT = 1 << 20
@@ -76,6 +78,8 @@ class LoggingMark:
 
     def install(self) -> None:
         """Mark what runs below ``logging.Handler.handle``, by which every record reaches its handler."""
+        import logging
+
         previous = logging.Handler.handle
         thread = self._thread
 
@@ -190,10 +194,13 @@ class ConsoleTee:
         return is_logging if self._log else lambda: not is_logging()
 
     def _redirect_handlers(self) -> None:
+        loaded: Any = sys.modules.get("logging")
+        if loaded is None:
+            return  # there is no handler yet, and those to come find the tee in place
         streams = {id(original): tee for original, tee in self._installed.values()}
-        for reference in list(logging._handlerList):  # type: ignore[attr-defined]
+        for reference in list(loaded._handlerList):
             handler = reference()
-            if isinstance(handler, logging.StreamHandler) and id(handler.stream) in streams:
+            if isinstance(handler, loaded.StreamHandler) and id(handler.stream) in streams:
                 tee = streams[id(handler.stream)]
                 original = handler.stream
                 try:

@@ -7,7 +7,6 @@ Source: ClearML's Task.upload_artifact; docs/format/v1.md, "artifacts/<name>.<n>
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from localtrack.errors import InvalidValueError, StorageError
+from localtrack.records.late import late_logger
 from localtrack.records.plain import dataclass
 from localtrack.records.task import STORE_URI, Json
 from localtrack.records.values import UnstorableValueError
@@ -32,7 +32,7 @@ __all__ = ["Options", "described", "upload"]
 PREVIEW_LIMIT = 65_000
 STEM_LIMIT = 80
 PICKLE_SUFFIXES = (".pkl", ".pickle")
-LOG = logging.getLogger("localtrack.artifacts")
+LOG = late_logger("localtrack.artifacts")
 Fill = Callable[[BinaryIO], None]
 
 

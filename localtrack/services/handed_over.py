@@ -8,15 +8,15 @@ Source: ClearML's OutputModel.update_weights(auto_delete_file=True).
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from localtrack.records.late import late_logger
 from localtrack.records.plain import dataclass
 from localtrack.store.layout import StoreLayout
 
-LOG = logging.getLogger("localtrack.storage")
+LOG = late_logger("localtrack.storage")
 _Mark = tuple[int, int, int, int, int]
 
 

@@ -5,7 +5,6 @@ Source: docs/format/v1.md, "models/<name>--<id8>/"; ClearML's Model.report_scala
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections import OrderedDict
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from localtrack.records.ids import new_sortable_id
+from localtrack.records.late import late_logger
 from localtrack.services import figures, reports, tables
 from localtrack.services.context import StoreContext
 from localtrack.services.reports import SINGLE_VALUE_ITERATION, SUMMARY_TITLE
@@ -23,7 +23,7 @@ from localtrack.store.layout import TaskLayout
 from localtrack.store.scalars import Scalars
 
 OPEN_PENS = 16
-LOG = logging.getLogger("localtrack")
+LOG = late_logger()
 _LOCK = threading.Lock()
 _PENS: OrderedDict[tuple[int, Path], ModelPen] = OrderedDict()
 

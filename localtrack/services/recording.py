@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import mimetypes
 import re
 import threading
@@ -21,6 +20,7 @@ from typing import Any, BinaryIO, Protocol
 from localtrack.errors import StorageError, UsageError
 from localtrack.fs.disk import Disk, remove_files
 from localtrack.records.ids import new_sortable_id
+from localtrack.records.late import late_logger
 from localtrack.records.plain import dataclass
 from localtrack.records.values import encode
 from localtrack.services.figures import Figure
@@ -29,7 +29,7 @@ from localtrack.store.blobs import StoredFile, put_copy, put_report, put_stream
 from localtrack.store.documents import now
 from localtrack.store.layout import TaskLayout
 
-LOG = logging.getLogger("localtrack")
+LOG = late_logger()
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 SUFFIX_LIMIT = 16
 

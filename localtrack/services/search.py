@@ -6,7 +6,6 @@ Source: ClearML's Task.get_tasks and Task.query_tasks.
 from __future__ import annotations
 
 import datetime as dt
-import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from localtrack.errors import InvalidValueError, ProjectNotFoundError
 from localtrack.records.fields import TIME_FIELDS, Field, parse_field, seconds_of
 from localtrack.records.ids import normal_project
+from localtrack.records.late import late_logger
 from localtrack.records.plain import dataclass, field, replace
 from localtrack.records.status import Status
 from localtrack.records.values import decode
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from localtrack.index.search import Row
     from localtrack.records.filters import Query
 
-LOG = logging.getLogger("localtrack.search")
+LOG = late_logger("localtrack.search")
 WHOLE = frozenset({"parameters", "metrics", "last_metrics", "hyperparams", "script", "runtime"})
 _ID, _FOLDER = Field("plain", "id"), Field("plain", "folder")
 _LAST_UPDATE, _SYSTEM_TAGS = Field("plain", "last_update"), Field("plain", "system_tags")

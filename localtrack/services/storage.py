@@ -8,7 +8,6 @@ Source: ClearML's StorageManager.
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -17,10 +16,11 @@ from typing import BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
 from localtrack.errors import InvalidValueError, StorageError
+from localtrack.records.late import late_logger
 from localtrack.records.plain import dataclass
 
 CHUNK_BYTES = 1 << 20
-LOG = logging.getLogger("localtrack.storage")
+LOG = late_logger("localtrack.storage")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 

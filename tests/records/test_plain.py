@@ -164,7 +164,7 @@ def test_copies_and_pickles_hold_every_field(one: Any) -> None:
 
 def test_the_facade_loads_none_of_the_slow_modules() -> None:
     """What a script does not use itself costs it nothing."""
-    slow = "dataclasses inspect ast argparse concurrent.futures numpy pyarrow git psutil watchdog plotly pickle gzip"
+    slow = "dataclasses inspect ast argparse logging concurrent.futures numpy pyarrow git psutil watchdog plotly pickle gzip"
     code = f"from localtrack import Task; import sys; print([n for n in {slow.split()!r} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,13 @@ from typing import Any
 from localtrack.api.model.reports import ModelReports
 from localtrack.errors import CorruptFileError, InvalidValueError, StorageError
 from localtrack.records.ids import normal_project
+from localtrack.records.late import late_logger
 from localtrack.records.model import ARCHIVED_TAG, ModelRecord
 from localtrack.records.plain import replace
 from localtrack.services import models, parameters, weights
 from localtrack.services.context import StoreContext, open_context
 
-LOG = logging.getLogger("localtrack")
+LOG = late_logger()
 
 
 def context() -> StoreContext:

@@ -6,13 +6,11 @@ Source: ClearML's upload_artifact, Task.artifacts, Artifact.
 from __future__ import annotations
 
 import datetime as dt
-import logging
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localtrack.api.late import LateModule
 from localtrack.api.task.handle import Section
 from localtrack.errors import (
     ArtifactNotFoundError,
@@ -22,6 +20,7 @@ from localtrack.errors import (
     TaskNotFoundError,
     UsageError,
 )
+from localtrack.records.late import LateModule, late_logger
 from localtrack.records.task import Json
 from localtrack.store.documents import seconds
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 else:
     artifacts = LateModule("localtrack.services.artifacts")
 
-LOG = logging.getLogger("localtrack.artifacts")
+LOG = late_logger("localtrack.artifacts")
 
 
 class Artifact:

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from localtrack.api.late import LateModule
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError, TaskNotFoundError
 from localtrack.records.ids import is_task_id, normal_project, tags_of
+from localtrack.records.late import LateModule
 from localtrack.records.status import TaskTypes as _TaskTypes
 from localtrack.runtime import current, monitor, seeds, starter
 from localtrack.services import tasks

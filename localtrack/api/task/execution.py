@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from localtrack.api.late import LateModule
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError, UsageError
+from localtrack.records.late import LateModule
 from localtrack.runtime import current
 from localtrack.runtime.ownership import agent_task
 from localtrack.services import lifecycle

@@ -6,15 +6,14 @@ Source: ClearML's Task properties and setters.
 from __future__ import annotations
 
 import datetime as dt
-import logging
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from localtrack.api.late import LateModule
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError
 from localtrack.records.ids import normal_project, tags_of
+from localtrack.records.late import LateModule
 from localtrack.records.plain import replace
 from localtrack.records.status import TaskTypes, parse_type
 from localtrack.runtime import current
@@ -23,6 +22,8 @@ from localtrack.services.context import open_context
 from localtrack.store.documents import seconds
 
 if TYPE_CHECKING:
+    import logging
+
     from localtrack.services import search
 else:
     search = LateModule("localtrack.services.search")
@@ -245,6 +246,8 @@ class IdentitySection(Section):
     @property
     def log(self) -> logging.Logger:
         """The logger that says what localtrack has to say."""
+        import logging
+
         return logging.getLogger("localtrack")
 
     def reload(self) -> None:

@@ -5,17 +5,19 @@ Source: ClearML's get_reported_scalars, get_last_scalar_metrics, get_reported_pl
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localtrack.api.task.handle import Section
+from localtrack.records.late import late_logger
 from localtrack.services import reports
 from localtrack.store.layout import TaskLayout
 
 if TYPE_CHECKING:
     from localtrack.api.logger import Logger
     from localtrack.store.scalars import Scalars
+
+LOG = late_logger()
 
 
 class ReportsSection(Section):
@@ -40,7 +42,7 @@ class ReportsSection(Section):
     def _scalars(self, title: str | None = None, series: str | None = None) -> Scalars:
         found = reports.scalars(self._where(), title, series)
         for problem in found.problems:
-            logging.getLogger("localtrack").warning(problem)
+            LOG.warning(problem)
         return found
 
     def get_reported_scalars(self, max_samples: int = 0, x_axis: str = "iter") -> dict[str, dict[str, dict[str, Any]]]:
@@ -84,7 +86,7 @@ class ReportsSection(Section):
         """
         bodies, problems = reports.plots(self._where())
         for problem in problems:
-            logging.getLogger("localtrack").warning(problem)
+            LOG.warning(problem)
         plots = [_plot_of(body, self._where()) for body in bodies]
         if max_iterations is None:
             return plots

@@ -5,14 +5,13 @@ Source: ClearML's get_script, set_script, set_repo, set_packages, add_requiremen
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localtrack.api.late import LateModule
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError
+from localtrack.records.late import LateModule, late_logger
 from localtrack.records.plain import replace
 from localtrack.runtime import current
 from localtrack.runtime.code_choices import CHOICES
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 else:
     script_edits = LateModule("localtrack.services.script_edits")
     entry_points = LateModule("localtrack.records.entry_points")
+
+LOG = late_logger()
 
 
 class ScriptSection(Section):
@@ -69,9 +70,7 @@ class ScriptSection(Section):
     def _too_late(cls, name: str) -> None:
         session = current.get()
         if session is not None and not session.options.remote:
-            logging.getLogger("localtrack").warning(
-                "Task.%s comes after Task.init: it counts for the next task of this process", name
-            )
+            LOG.warning("Task.%s comes after Task.init: it counts for the next task of this process", name)
 
     def get_script(self) -> dict[str, Any]:
         """Return repository, branch, commit, entry point, working directory and diff of the task's code.

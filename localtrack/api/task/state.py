@@ -5,13 +5,13 @@ Source: ClearML's mark_*, reset, publish, delete, wait_for_status.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from localtrack.api.task.handle import Section
 from localtrack.errors import IllegalTransitionError, InvalidValueError, UsageError
+from localtrack.records.late import late_logger
 from localtrack.records.plain import replace
 from localtrack.records.status import Status
 from localtrack.records.status import TaskStatusEnum as _TaskStatusEnum
@@ -21,6 +21,8 @@ from localtrack.runtime.exits import Outcome
 from localtrack.runtime.ownership import OWNER
 from localtrack.services import lifecycle, tasks
 from localtrack.store.documents import now
+
+LOG = late_logger()
 
 
 class StateSection(Section):
@@ -128,7 +130,7 @@ class StateSection(Section):
         except IllegalTransitionError as error:
             if not ignore:
                 raise
-            logging.getLogger("localtrack").warning("ignored, as asked by ignore_errors: %s", error)
+            LOG.warning("ignored, as asked by ignore_errors: %s", error)
 
     def mark_stop_request(self, force: bool = False, status_message: str | None = None) -> None:
         """Ask a running task to stop; its own process or its agent does."""
@@ -150,7 +152,7 @@ class StateSection(Section):
         except UsageError as error:
             if not ignore_errors:
                 raise
-            logging.getLogger("localtrack").warning("ignored, as asked by ignore_errors: %s", error)
+            LOG.warning("ignored, as asked by ignore_errors: %s", error)
 
     def register_abort_callback(
         self, callback_function: Callable[[], object] | None, callback_execution_timeout: float = 30.0
@@ -203,7 +205,7 @@ class StateSection(Section):
         except IllegalTransitionError as error:
             if not ignore_errors:
                 raise
-            logging.getLogger("localtrack").warning("ignored, as asked by ignore_errors: %s", error)
+            LOG.warning("ignored, as asked by ignore_errors: %s", error)
 
     def reset(self, set_started_on_success: bool = False, force: bool = False) -> None:
         """Make the task a draft again; what its run produced goes to the trash.

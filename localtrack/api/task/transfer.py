@@ -6,14 +6,13 @@ Source: ClearML's Task.data, export_task, import_task, update_task, import_offli
 from __future__ import annotations
 
 import datetime as dt
-import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localtrack.api.late import LateModule
 from localtrack.api.task.handle import Section
 from localtrack.errors import InvalidValueError, TaskNotFoundError
+from localtrack.records.late import LateModule, late_logger
 from localtrack.records.task import TaskRecord
 from localtrack.services import tasks
 from localtrack.services.context import open_context
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 else:
     models = LateModule("localtrack.services.models")
     transfer = LateModule("localtrack.services.transfer")
+
+LOG = late_logger()
 
 
 class TaskData(Mapping[str, Any]):
@@ -138,7 +139,7 @@ class TransferSection(Section):
         """
         body, unread = transfer.described(self._record_now(), self._where())
         for problem in unread:
-            logging.getLogger("localtrack").warning("task %s: %s", self._id, problem)
+            LOG.warning("task %s: %s", self._id, problem)
         return WholeTask(body)
 
     def _record_now(self) -> TaskRecord:
@@ -229,5 +230,5 @@ class TransferSection(Section):
             open_context(), Path(session_folder_zip), previous_task_id or "", int(iteration_offset or 0)
         )
         for problem in left_out:
-            logging.getLogger("localtrack").warning("offline session %s: left out: %s", session_folder_zip, problem)
+            LOG.warning("offline session %s: left out: %s", session_folder_zip, problem)
         return task_id

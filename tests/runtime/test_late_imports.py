@@ -1,4 +1,4 @@
-"""Arguments are recorded whenever argparse comes, and a script without it never loads it."""
+"""What a run watches is watched whenever its module comes, and a script without it never loads it."""
 
 from __future__ import annotations
 
@@ -57,6 +57,18 @@ assert argparse.__spec__.loader is argparse.__loader__
 def test_a_script_without_a_parser_does_not_load_one(tmp_path: Path) -> None:
     """Task.init is quick for it."""
     run(tmp_path, f"{INIT}print(task.id)\nassert 'argparse' not in sys.modules")
+
+
+def test_logging_that_is_imported_late_is_captured(tmp_path: Path) -> None:
+    """The handlers of a logging that nobody had loaded before Task.init write into the task, as its prints do."""
+    body = f"""{INIT}
+assert "logging" not in sys.modules
+import logging
+logging.warning("said late")
+print(task.id)
+"""
+    console = "".join(run(tmp_path, body).get_reported_console_output(100))
+    assert console.count("said late") == 1
 
 
 def run(folder: Path, body: str) -> Task:
