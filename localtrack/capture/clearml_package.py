@@ -7,7 +7,6 @@ stands on ``sys.path``, and nowhere else.
 from __future__ import annotations
 
 import importlib.machinery
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence

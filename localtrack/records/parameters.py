@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator, Mapping, MutableSequence
 from datetime import date, time
 from enum import Enum
-from numbers import Number
 from pathlib import PurePath
 from typing import Any
 
@@ -130,6 +129,8 @@ def cast_like(stored: Any, default: Any) -> Any:
         items = value if isinstance(value, (list, tuple)) else [value]
         make = getattr(default, "_make", type(default))  # a named tuple takes its items one by one
         return make(items)
+    from numbers import Number
+
     if isinstance(default, (Number, PurePath)):
         return type(default)(stored)  # type: ignore[call-arg]
     if isinstance(default, (date, time)) and isinstance(stored, str):

@@ -9,7 +9,6 @@ Source: docs/format/v1.md, "Values".
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import math
 from collections.abc import Callable, Mapping, MutableSequence
@@ -54,6 +53,8 @@ def encode(value: Any, *, other_as_text: bool = False) -> Any:
     if isinstance(value, (set, frozenset)):
         return {"$set": [inner(item) for item in sorted(value, key=repr)]}
     if isinstance(value, (bytes, bytearray)):
+        import base64
+
         return {"$bytes": base64.b64encode(bytes(value)).decode()}
     if isinstance(value, (dt.datetime, dt.date)):
         return {"$date": value.isoformat()}
@@ -137,6 +138,8 @@ def _decode_tagged(tag: str, body: Any) -> Any:
     if tag == "$set":
         return {_decode_hashable(item) for item in body}
     if tag == "$bytes":
+        import base64
+
         return base64.b64decode(body, validate=True)
     if tag == "$map":
         return {_decode_hashable(key): decode(item) for key, item in body}
