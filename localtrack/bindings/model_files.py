@@ -286,6 +286,13 @@ class ModelFiles:
         finally:
             _remove(event.kept)
 
+    def name_for(self, path: str) -> str:
+        """Return what the task calls the model of a file that somebody else records; no other file gets that name."""
+        from localtrack.bindings.model_records import free_name
+
+        with self._work:
+            return free_name(path, Path(path).stem, self._recorded.files)
+
     def finish(self) -> None:
         """At the end of the run: record and copy all that waits."""
         with self._turn:

@@ -35,7 +35,7 @@ def record_output(session: Session, event: Event, recorded: Recorded) -> str:
     access = _access(session)
     record = access.read()
     file_name = event.upload_name or os.path.basename(event.path.rstrip("/"))
-    name = _free_name(event, Path(file_name).stem, recorded.files)
+    name = free_name(event.path, Path(file_name).stem, recorded.files, event.key)
     draft = ModelRecord(
         id="", name=f"{record.name} - {Path(file_name).stem}", project=record.project, task=record.id,
         framework=event.framework, labels=dict(record.labels),
@@ -77,13 +77,20 @@ def _put_folder(access: TaskAccess, name: str, draft: ModelRecord, event: Event,
     return filed
 
 
-def _free_name(event: Event, stem: str, files: dict[str, str]) -> str:
-    """Return what the task calls the model: its file's stem, with its folder or suffix where another file has that."""
-    key = event.key or event.path
-    folder, file_name = os.path.split(event.path)
+def free_name(path: str, stem: str, files: dict[str, str], key: str = "") -> str:
+    """Return what the task calls a model: its file's stem, with its folder or suffix where another file has that.
+
+    Args:
+        path: the file.
+        stem: the name that is wanted.
+        files: which file has which name; kept up to date.
+        key: what tells the model from others, where it is not the path.
+    """
+    key = key or path
+    folder, file_name = os.path.split(path)
     has_sibling = os.path.dirname(files.get(stem, "")) == folder
     second = file_name if has_sibling else f"{os.path.basename(folder)}/{stem}"
-    name = next((one for one in (stem, second) if files.get(one, key) == key), event.path)
+    name = next((one for one in (stem, second) if files.get(one, key) == key), path)
     files[name] = key
     return name
 

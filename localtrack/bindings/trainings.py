@@ -25,14 +25,16 @@ class Trainings:
         self._ctx = ctx
         self._known: list[tuple[Any, int]] = []
 
-    def begin(self, training: Any, first: int = 0) -> None:
+    def begin(self, training: Any, first: int = 0) -> int:
         """Give a training its number in this run; ``first`` is that of the run's first one."""
         session = self._ctx.session()
         if session is None:
-            return
+            return 0
         numbers = _numbers.setdefault(session, {}).setdefault(self._ctx.name, itertools.count(first))
-        self._known.append((training, next(numbers)))
+        number = next(numbers)
+        self._known.append((training, number))
         del self._known[:-64]
+        return number
 
     def report(self, training: Any, data: str, metric: str, value: float, iteration: int) -> None:
         """Report one number of a round."""

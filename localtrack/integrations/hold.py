@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from localtrack.bindings import BindingContext, observing
+from localtrack.bindings.model_files import files_of
 from localtrack.bindings.model_files import is_other_rank as is_other_torch_rank
 from localtrack.bindings.trainings import Trainings
 from localtrack.errors import InvalidValueError
@@ -64,6 +65,11 @@ class TaskHold:
     def task_id(self) -> str | None:
         """The task's id, once there is one."""
         return self._task.id if self._task is not None else self._task_id
+
+    @property
+    def latest(self) -> Task | None:
+        """The task that was used last, also when it has ended."""
+        return self._task
 
     @property
     def task(self) -> Task | None:
@@ -124,10 +130,11 @@ class TaskHold:
             self._trainings = Trainings(self.context(name))
         return self._trainings
 
-    def begin_training(self, name: str, training: Any) -> None:
-        """Give a training its number in the task, also where that was closed in between."""
-        self.trainings(name).begin(training, self._trained)
-        self._trained += 1
+    def begin_training(self, name: str, training: Any) -> int:
+        """Give a training its number in the task, also where that was closed in between, and return it."""
+        number = self.trainings(name).begin(training, self._trained)
+        self._trained = number + 1
+        return number
 
     def scalar(self, title: str, series: str, value: Any, step: int, *, is_absolute: bool = False) -> None:
         """Report one point; what is no number is passed over.
@@ -175,7 +182,8 @@ class TaskHold:
             path: what was saved.
             framework: ClearML's name of the framework.
             iteration: when.
-            name: what the task calls the model; the file's stem without one.
+            name: what the task calls the model; the file's stem without one, with more of its path where another file has
+                that name.
             tags: replace those that it had.
             metadata: values to keep with it.
         """
@@ -184,10 +192,11 @@ class TaskHold:
             return
         from localtrack.api.model import OutputModel
 
-        name = name or path.stem
         with observing():
-            model = OutputModel(task=task, name=f"{task.name} - {name}", framework=framework, tags=list(tags))
-            model.connect(task, name=name)
+            full = f"{task.name} - {name or path.stem}"
+            model = OutputModel(task=task, name=full, framework=framework, tags=list(tags))
+            files = None if name else files_of(self.context("models"))
+            model.connect(task, name=name or (path.stem if files is None else files.name_for(str(path.absolute()))))
             uri: Any = None if task.output_uri else True
             model.update_weights(str(path), upload_uri=uri, iteration=max(0, int(iteration)))
             if tags:
@@ -204,3 +213,8 @@ def number_of(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError, RuntimeError):
         return None
+
+
+def numbered(name: str, number: int) -> str:
+    """Return the name of a training's model; that of a task's second one ends in ``- 1``, as its curves do."""
+    return f"{name} - {number}" if number else name

@@ -19,7 +19,7 @@ import lightgbm
 from lightgbm import engine, sklearn
 
 from localtrack.bindings.lightgbm import LIGHTGBM, data_of
-from localtrack.integrations.hold import TaskHold
+from localtrack.integrations.hold import TaskHold, numbered
 from localtrack.integrations.importances import report_importances
 from localtrack.integrations.scopes import watch
 from localtrack.runtime import explicit
@@ -62,6 +62,7 @@ class LocaltrackCallback:
         self._log_model = log_model
         self._log_importance = log_feature_importance
         self._training: Any = None
+        self._number = 0
         self.order = 5  # before early_stopping, which ends a round by an exception
         self.before_iteration = False
 
@@ -80,7 +81,7 @@ class LocaltrackCallback:
     def _begin(self, env: Any) -> None:
         self._training = object()
         if self._hold.start() is not None:
-            self._hold.begin_training("lightgbm", self._training)
+            self._number = self._hold.begin_training("lightgbm", self._training)
             if self._log_params:
                 self._hold.parameters(data_of(env.params))
 
@@ -96,7 +97,7 @@ class LocaltrackCallback:
                 with temporary_folder() as folder:
                     path = Path(folder) / "model.txt"
                     booster.save_model(path)
-                    self._hold.model(path, LIGHTGBM, booster.current_iteration())
+                    self._hold.model(path, LIGHTGBM, booster.current_iteration(), name=numbered("model", self._number))
         self._hold.release()
 
     def training_ended(self, result: Any, error: BaseException | None) -> None:

@@ -20,7 +20,7 @@ import xgboost
 from xgboost.callback import TrainingCallback
 
 from localtrack.bindings.xgboost import XGBOOST
-from localtrack.integrations.hold import TaskHold
+from localtrack.integrations.hold import TaskHold, numbered
 from localtrack.integrations.importances import report_importances
 from localtrack.integrations.scopes import watch
 from localtrack.runtime import explicit
@@ -56,12 +56,13 @@ class LocaltrackCallback(TrainingCallback):  # type: ignore[misc]  # the framewo
         self._log_model = log_model
         self._log_importance = log_feature_importance
         self._training: Any = None
+        self._number = 0
 
     def before_training(self, model: Any) -> Any:
         """Start the task if there is none, and record the booster's configuration."""
         self._training = object()
         if self._is_first_rank() and self._hold.start() is not None:
-            self._hold.begin_training("xgboost", self._training)
+            self._number = self._hold.begin_training("xgboost", self._training)
             if not hasattr(model, "cvfolds"):
                 task = self._hold.task
                 assert task is not None
@@ -96,7 +97,7 @@ class LocaltrackCallback(TrainingCallback):  # type: ignore[misc]  # the framewo
             with temporary_folder() as folder:
                 path = Path(folder) / "model.ubj"
                 model.save_model(path)
-                self._hold.model(path, XGBOOST, model.num_boosted_rounds())
+                self._hold.model(path, XGBOOST, model.num_boosted_rounds(), name=numbered("model", self._number))
 
     def training_ended(self, result: Any, error: BaseException | None) -> None:
         """Close the task, if it was started here, also when the training failed."""

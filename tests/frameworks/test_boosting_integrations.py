@@ -131,10 +131,11 @@ def test_callback_starts_and_closes_its_own_task(library: Any) -> None:
 
 def test_another_training_goes_on_in_the_same_task(library: Any) -> None:
     """A callback that is used again appends to its task, under the names of a second training."""
-    callback = library.callback(project="trees", name="first", init=QUIET)
+    callback = library.callback(project="trees", name="first", log_model=True, init=QUIET)
     library.train(callback)
     library.train(callback, rounds=2)
     task = only_task()
+    assert sorted(model.name for model in task.models["output"]) == ["first - model", "first - model - 1"]
     assert task.status == "completed"
     title, series = library.curve.split("/")
     assert curves(task) == {library.curve: [0, 1, 2], f"{title} - 1/{series}": [0, 1]}

@@ -18,6 +18,12 @@ _NOT_IN_TAGS = re.compile(r"[^-/\w\.]")
 WRAPPED_BELOW = 0.9
 
 
+def divided(tag: str, default: str | None = None) -> tuple[str, str]:
+    """Return title and series of a scalar's tag; ``default`` is the title of one without a slash, else the tag itself."""
+    parts = tag.split("/")
+    return "_".join(parts[:-1]) or (tag if default is None else default), parts[-1]
+
+
 class Steps:
     """Iterations of one series: where a script starts counting anew, they go on.
 
@@ -112,8 +118,8 @@ class FolderNames:
 
     def _new_scalar(self, tag: str, *, grouped: bool, single: bool) -> Graph:
         default = "Scalars" if grouped else tag
-        parts = tag.split("/")
-        graph = self._graph("_".join(parts[:-1]) or default, parts[-1], "title" if single else "front")
+        title, series = divided(tag, default)
+        graph = self._graph(title, series, "title" if single else "front")
         member = self._member(default)
         if not member:
             return graph
