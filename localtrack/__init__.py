@@ -32,6 +32,7 @@ _HOMES = {
     "StorageManager": "localtrack.api.storage",
     "TaskTypes": "localtrack.records.status",
     "use_as_clearml": "localtrack.runtime.as_clearml",
+    "Dataset": "localtrack.compat.datasets",
 }
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
         UniformIntegerParameterRange,
         UniformParameterRange,
     )
+    from localtrack.automation.scheduler import TaskScheduler
+    from localtrack.automation.trigger import TriggerScheduler
 
 _HOMES = {
     "ClearmlJob": "job",
@@ -31,10 +33,13 @@ _HOMES = {
     "ParameterSet": "parameters",
     "UniformIntegerParameterRange": "parameters",
     "UniformParameterRange": "parameters",
+    "TaskScheduler": "scheduler",
+    "TriggerScheduler": "trigger",
 }
 __all__ = [
     "ClearmlJob", "DiscreteParameterRange", "GridSearch", "HyperParameterOptimizer", "LogUniformParameterRange", "Objective",
-    "ParameterSet", "RandomSearch", "UniformIntegerParameterRange", "UniformParameterRange",
+    "ParameterSet", "RandomSearch", "TaskScheduler", "TriggerScheduler", "UniformIntegerParameterRange",
+    "UniformParameterRange",
 ]  # fmt: skip
 
 

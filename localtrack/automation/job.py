@@ -366,10 +366,11 @@ def apply_overrides(
 def read_metric(ctx: StoreContext, record: TaskRecord, title: str, series: str) -> dict[str, Any] | None:
     """Return ``last``, ``min``, ``max`` of a scalar with their iterations, up to date; None when there is none.
 
-    A run in progress tells its metadata of them only now and then, and a killed one not all: there the points count.
+    A run in progress tells its metadata of them only now and then, a killed one not all, and one that is being stopped
+    only after its status: there the points count.
     """
     told = None
-    if record.state is not Status.IN_PROGRESS and record.exit.get("failure_class") != "lost":
+    if record.state not in (Status.IN_PROGRESS, Status.STOPPED) and record.exit.get("failure_class") != "lost":
         told = reports.last_metrics(record).get(title, {}).get(series)
     return told or read_points(tasks.folder_of(ctx, record.id), title, series)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localtrack.automation.job import BaseJob, read_metric, read_points
@@ -207,7 +209,14 @@ def _summary(ctx: StoreContext, row: Row, objective: Objective) -> Mapping[str, 
     told = row.metrics.get(objective.title, {}).get(objective.series)
     if told is None or row.status == Status.IN_PROGRESS:  # the index knows of a run's scalars only now and then
         return read_points(ctx.store.root / row.folder, objective.title, objective.series)
+    if row.status == Status.STOPPED:  # whose last scalars are told to the metadata only after the status
+        return _points_at(str(ctx.store.root / row.folder), row.generation, objective.title, objective.series)
     return told
+
+
+@lru_cache(maxsize=4096)
+def _points_at(folder: str, generation: int, title: str, series: str) -> Mapping[str, Any] | None:
+    return read_points(Path(folder), title, series)
 
 
 def ranked(ctx: StoreContext, rows: Iterable[Row], objectives: Sequence[Objective]) -> list[tuple[Row, Values]]:

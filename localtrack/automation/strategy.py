@@ -325,7 +325,7 @@ class SearchStrategy:
         from localtrack.services import reports
 
         metrics: Mapping[str, Any] = row.metrics
-        if row.status == "in_progress":
+        if row.status in ("in_progress", "stopped"):
             metrics = reports.summarise(reports.scalars(self._ctx.store.root / row.folder))
         return {
             f"{title}/{series}": {

@@ -14,8 +14,7 @@ from localtrack.errors import UnsupportedError
 
 PIPELINES = "run the steps as tasks of their own: Task.create and Task.enqueue, or one script that calls them in turn"
 DATASETS = "keep the data in a folder and record its path with Task.connect, or store it with Task.upload_artifact"
-SEARCHES = "clone the task with other parameters and enqueue the clones: Task.clone, Task.set_parameters, Task.enqueue"
-SCHEDULES = "let cron or a workflow tool call `localtrack clone` and `localtrack enqueue`"
+WATCHERS = "add_task_trigger of localtrack.automation.TriggerScheduler calls a function for each task that fits"
 FILES = "StorageManager copies and lists files by URL"
 REPORTERS = "report from a callback of your own, with Task.current_task().get_logger()"
 SETTINGS = "localtrack has settings of its own: docs/reference/configuration.md"

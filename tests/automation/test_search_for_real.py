@@ -75,7 +75,10 @@ def test_a_job_past_its_iterations_is_aborted_by_its_agent(store_in_force: Store
     assert one.wait(1.5)
     (best,) = one.get_top_experiments(5)
     assert best.status == "stopped"
-    assert best.get_last_iteration() >= 3
+    details = one.get_top_experiments_details(1)[0]["metrics"]["loss/valid"]
+    assert details["max_value"] == 0.2
+    assert details["value"] <= 0.2 / 4
+    wait_for(lambda: best.get_last_iteration() >= 3)  # the end's last word comes after its status
 
 
 def test_this_machine_can_run_the_jobs(store_in_force: StoreContext) -> None:

@@ -202,8 +202,12 @@ class TestInCode:
         from clearml.automation import DiscreteParameterRange, GridSearch, HyperParameterOptimizer
         from clearml.automation.job import LocalClearmlJob
         from clearml.automation.optimization import SearchStrategy
+        from clearml.automation.scheduler import TaskScheduler
+        from clearml.automation.trigger import TriggerScheduler
 
         from localtrack import automation
+
+        assert (TaskScheduler, TriggerScheduler) == (automation.TaskScheduler, automation.TriggerScheduler)
 
         assert HyperParameterOptimizer is automation.HyperParameterOptimizer
         assert DiscreteParameterRange is automation.DiscreteParameterRange
@@ -211,6 +215,13 @@ class TestInCode:
         assert LocalClearmlJob.__module__ == "localtrack.automation.job"
         with pytest.raises(ImportError, match="OptimizerOptuna"):
             from clearml.automation.hpbandster import OptimizerBOHB  # noqa: F401
+
+    def test_a_dataset_can_be_imported_from_localtrack_as_well(self) -> None:
+        """A script in which only the import was changed may import more than it uses."""
+        from localtrack import Dataset
+
+        with pytest.raises(UnsupportedError, match=r"Dataset\.get"):
+            Dataset.get(dataset_id="x")
 
     def test_every_module_imports(self) -> None:
         """Each file of the package is importable and holds what it promises."""

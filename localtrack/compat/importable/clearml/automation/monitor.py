@@ -1,5 +1,5 @@
 """Automation: not there yet."""
 
-from localtrack.compat.unsupported import SCHEDULES, unsupported_module
+from localtrack.compat.unsupported import WATCHERS, unsupported_module
 
-__getattr__ = unsupported_module(__name__, SCHEDULES)
+__getattr__ = unsupported_module(__name__, WATCHERS)

@@ -1,5 +1,9 @@
-"""Automation: not there yet."""
+"""What starts tasks at given times: that of localtrack."""
 
-from localtrack.compat.unsupported import SCHEDULES, unsupported_module
-
-__getattr__ = unsupported_module(__name__, SCHEDULES)
+from localtrack.automation.scheduler import (  # noqa: F401
+    BaseScheduleJob,
+    BaseScheduler,
+    ExecutedJob,
+    ScheduleJob,
+    TaskScheduler,
+)

@@ -1,5 +1,9 @@
-"""Automation: not there yet."""
+"""What starts tasks when something happens: that of localtrack."""
 
-from localtrack.compat.unsupported import SCHEDULES, unsupported_module
-
-__getattr__ = unsupported_module(__name__, SCHEDULES)
+from localtrack.automation.trigger import (  # noqa: F401
+    BaseTrigger,
+    DatasetTrigger,
+    ModelTrigger,
+    TaskTrigger,
+    TriggerScheduler,
+)
