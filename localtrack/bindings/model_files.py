@@ -12,6 +12,7 @@ import contextlib
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -36,7 +37,13 @@ _SEEN_LIMIT = 100_000
 _WAIT_FOR_COPY_S = 600.0
 #: What trainers save beside a model.
 _NOT_MODELS = ("optimizer.", "scheduler.", "scaler.", "rng_state", "random_states_", "training_args.", "output.pkl")
-_thread = threading.local()
+
+
+class _Thread(threading.local):
+    depth = 0
+
+
+_thread = _Thread()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +69,8 @@ class Event:
     key: str = ""
 
 
-#: A file that was loaded, before anybody looked at it: path, framework, and whose binding saw it.
-_Load = tuple[str, str, BindingContext]
+#: A file that was loaded, before anybody looked at it: path, folder that it is relative to, framework, whose binding saw it.
+_Load = tuple[str, str, str, BindingContext]
 
 
 @dataclass(slots=True)
@@ -127,8 +134,12 @@ class ModelFiles:
         self._failed = failed
         self.takes_loads = session.role == OWNER  # a worker process that loads is a data loader's
         self._events: SimpleQueue[Event | _Load | None] = SimpleQueue()
+        self._loads: deque[Any] = (
+            deque()
+        )  # the parts of each in turn: tuples would be objects for the garbage collector
         self._worker: threading.Thread | None = None
         self._start_lock = threading.Lock()
+        self._hand_lock = threading.RLock()
         self._turn = threading.Condition()
         self._written: list[str] = []
         self._copied = ""
@@ -137,6 +148,7 @@ class ModelFiles:
         self._recorded = Recorded()
         self._is_over = False
         session.on_close.append(self.finish)
+        session.writer.on_tick.append(self._hand_loads_over)
         # at the end of the process, when what waits is recorded, it can't be imported any more
         import_module("concurrent.futures.thread")
 
@@ -146,7 +158,7 @@ class ModelFiles:
         with self._turn:
             self._turn.wait_for(lambda: self._copied != path, _WAIT_FOR_COPY_S)
             self._written.append(path)
-        _thread.depth = getattr(_thread, "depth", 0) + 1
+        _thread.depth = _thread.depth + 1
         try:
             yield
         finally:
@@ -168,18 +180,29 @@ class ModelFiles:
         else:
             self._put(replace(event, kept=self._keep(path)))
 
-    def loaded(self, path: str, framework: str, ctx: BindingContext) -> None:
-        """Record a file that was loaded, each only once. Whether it is one that is wanted is seen later, off this thread."""
+    def loaded(self, path: str, folder: str, framework: str, ctx: BindingContext) -> None:
+        """Record a file that was loaded, each only once. Whether it is one that is wanted is seen later, off this thread.
+
+        Nobody is woken for it, which takes longer than all the rest: the thread that tends the files hands it on.
+        """
         if WeightsFileHandler.has_callbacks():
-            event = self._accepted((path, framework, ctx))
+            event = self._accepted((path, folder, framework, ctx))
             if event is not None:
                 self._with_callbacks(event, None)
-        else:
-            self._put((path, framework, ctx))
+            return
+        self._loads.extend((path, folder, framework, ctx))  # in one step
+        if self._is_over:
+            self._hand_loads_over()
+
+    def _hand_loads_over(self) -> None:
+        with self._hand_lock:
+            while self._loads:
+                path, folder, framework, ctx = (self._loads.popleft() for _ in range(4))
+                self._hand_over((path, folder, framework, ctx))
 
     def _accepted(self, load: _Load) -> Event | None:
-        path, framework, ctx = load
-        path = path if "://" in path else os.path.abspath(path)
+        path, folder, framework, ctx = load
+        path = path if "://" in path else os.path.abspath(os.path.join(folder, path))
         if path in self._loaded or not _is_wanted(ctx, self.session, path):
             return None
         if len(self._loaded) >= LOAD_LIMIT:
@@ -223,7 +246,11 @@ class ModelFiles:
             info.model = next((model for model in models if model.id == model_id), None)
         WeightsFileHandler.run_post_callbacks(action, info)
 
-    def _put(self, event: Event | _Load) -> None:
+    def _put(self, event: Event) -> None:
+        self._hand_loads_over()
+        self._hand_over(event)
+
+    def _hand_over(self, event: Event | _Load) -> None:
         if self._is_over:
             found = event if isinstance(event, Event) else self._accepted(event)
             if found is not None:
@@ -306,7 +333,8 @@ class ModelFiles:
             while True:
                 event = self._events.get_nowait()
                 if event is not None:
-                    self._put(event)
+                    self._hand_over(event)
+        self._hand_loads_over()
 
     def _record(self, event: Event) -> str:
         from localtrack.bindings.model_records import record_input, record_output
@@ -377,7 +405,7 @@ def record_saves(
     def wrapper(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         target = args[position] if len(args) > position else kwargs.get(keyword)
         saved = args[thing] if len(args) > thing else None
-        is_seen = not getattr(_thread, "depth", 0) and explicit.MODELS not in explicit.left()
+        is_seen = not _thread.depth and explicit.MODELS not in explicit.left()
         path = find(target) if target is not None and is_seen else None
         files = files_of(ctx) if path is not None and wants(saved) else None
         if files is None or path is None or not _is_wanted(ctx, files.session, path):
@@ -420,44 +448,50 @@ def record_loads(
         seen: set[Any] = set()
 
         def load(*args: Any, **kwargs: Any) -> Any:
-            depth = getattr(_thread, "depth", 0)
+            depth = _thread.depth
             _thread.depth = depth + 1  # what this loads in turn are its parts
             try:
                 result = original(*args, **kwargs)
             finally:
                 _thread.depth = depth
             source = args[position] if len(args) > position else kwargs.get(keyword)
-            is_text = source.__class__ is str
-            if depth or source is None or (is_text and source in seen):
+            if depth or source is None or not patch.is_live:
                 return result
-            if is_text and len(seen) < _SEEN_LIMIT:
-                seen.add(source)
+            if source.__class__ is str:
+                if source in seen:
+                    return result
+                if len(seen) < _SEEN_LIMIT:
+                    seen.add(source)
             try:
-                _note_load(ctx, framework, source, result, find, wants)
+                note(source, result)
             except Exception as error:  # the binding border
                 ctx.failed(name, error)
             return result
 
         return load
 
-    ctx.patch.replace(owner, name, make)
+    def note(source: Any, result: Any) -> None:
+        known = _known
+        files = known[1] if known is not None and not known[0].closed else files_of(ctx, is_save=False)
+        if files is None or not files.takes_loads or not wants(result) or is_observing():
+            return
+        if source.__class__ is not str or find is not path_of or source[:1] != "/":
+            path, folder = _place_of(source) if find is path_of else (find(source), "")
+            if path is None:
+                return
+        else:
+            path, folder = source, ""
+        files.loaded(path, folder, framework if isinstance(framework, str) else framework(result), ctx)
+
+    patch = ctx.patch
+    patch.place(owner, name, make)
 
 
-def _note_load(
-    ctx: BindingContext,
-    framework: str | Callable[[Any], str],
-    source: Any,
-    result: Any,
-    find: Callable[[Any], str | None],
-    wants: Callable[[Any], bool],
-) -> None:
-    files = files_of(ctx, is_save=False)
-    if files is None or not files.takes_loads or not wants(result) or is_observing():
-        return
-    is_absolute = source.__class__ is str and source[:1] == "/" and find is path_of
-    path = source if is_absolute else find(source)
-    if path is not None:
-        files.loaded(path, framework if isinstance(framework, str) else framework(result), ctx)
+def _place_of(source: Any) -> tuple[str | None, str]:
+    """Return what :func:`path_of` does, or cheaper its parts: a path as it was given, and the folder that it is in."""
+    if source.__class__ is not str:
+        return path_of(source), ""
+    return (path_of(source), "") if "://" in source else (source, os.getcwd())
 
 
 def _is_wanted(ctx: BindingContext, session: Session, path: str) -> bool:

@@ -9,11 +9,14 @@ Source: tensorboard's, tensorboardX's and TensorFlow's EventFileWriter; ClearML'
 from __future__ import annotations
 
 import os
+import weakref
+from collections.abc import Callable
 from typing import Any
 
-from localtrack.bindings import BindingContext, Undo
+from localtrack.bindings import BindingContext, Undo, argument
 from localtrack.bindings.summaries.board import board_of
 from localtrack.bindings.summaries.events import EventReader
+from localtrack.bindings.summaries.serialized import SerializedReader
 from localtrack.runtime import explicit
 
 FRAMEWORK = "tensorboard"
@@ -22,44 +25,117 @@ MODULES = (
     "tensorboardX.event_file_writer",
     "tensorflow.python.summary.writer.event_file_writer",
 )
+QUEUE = "_AsyncWriter"
 
 
 def install(ctx: BindingContext) -> Undo:
-    """Watch one package's event files."""
-    ctx.patch.tap(ctx.module.EventFileWriter, "add_event", _Watch(ctx).take)
+    """Watch one package's event files: their events, or where there is one a queue of these as bytes.
+
+    Bytes cost the caller a fraction of what events do that stay in memory, which would be freed and used again at once.
+    """
+    module: Any = ctx.module
+    write = getattr(getattr(module, QUEUE, None), "write", None)
+    if write is not None and hasattr(module, "event_pb2") and _parameters(write) == ("self", "bytestring"):
+        parse = module.event_pb2.Event.FromString
+        watch = _Watch(ctx, _folder_of_queue, lambda events: SerializedReader(events, parse))
+        ctx.patch.place(getattr(module, QUEUE), "write", watch.writing)
+    else:
+        ctx.patch.tap(module.EventFileWriter, "add_event", _Watch(ctx, _folder_of_writer, lambda events: events).take)
     return ctx.patch.undo
 
 
-class _Watch:
-    """Puts by what a writer was given, once the writer has taken it."""
+def _parameters(function: Any) -> tuple[str, ...]:
+    code = getattr(function, "__code__", None)
+    return () if code is None else code.co_varnames[: code.co_argcount]
 
-    def __init__(self, ctx: BindingContext) -> None:
+
+def _folder_of_writer(writer: Any) -> str:
+    return str(os.fspath(writer._logdir))
+
+
+def _folder_of_queue(queue: Any) -> str:
+    file = queue._writer._writer
+    return os.path.dirname(os.fsdecode(file.filename if hasattr(file, "filename") else file.name))
+
+
+class _NoSession:
+    closed = True
+
+
+class _Watch:
+    """Puts by what a writer was given, once the writer has taken it.
+
+    Args:
+        ctx: the binding's hold.
+        folder_of: returns the folder of a writer.
+        reader_of: returns what reads the things that it is given.
+    """
+
+    def __init__(
+        self, ctx: BindingContext, folder_of: Callable[[Any], str], reader_of: Callable[[EventReader], Any]
+    ) -> None:
         self._ctx = ctx
-        self._session: Any = None
+        self._folder_of = folder_of
+        self._reader_of = reader_of
+        self._session: Any = _NoSession
         self._board: Any = None
         self._put: Any = None
-        self._readers: dict[Any, EventReader] = {}
+        self._readers: dict[int, Any] = {}
+        self._by_folder: dict[str, Any] = {}
+        self._writers: dict[int, Any] = {}
 
     def take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Put by an event; it is on the way of every one."""
-        if self._session is None or self._session.closed:
+        """Put by an event."""
+        if self._session.closed:
             self._begin()
         if self._put is not None:
-            folder = args[0]._logdir
-            reader = self._readers.get(folder) or self._new_reader(folder)
-            kinds = explicit.left()
-            if kinds:
-                if explicit.EVENTS in kinds:
-                    return
-                reader = reader.without(kinds)
-            self._put(reader, args[1] if len(args) > 1 else kwargs["event"])
+            self._take(args[0], argument(args, kwargs, 1, "event"))
+
+    def _take(self, writer: Any, item: Any) -> None:
+        reader = self._readers.get(id(writer)) or self._new_reader(writer)
+        kinds = explicit.left()
+        if explicit.EVENTS not in kinds:
+            self._put(reader.without(kinds) if kinds else reader, item)
+
+    def writing(self, original: Callable[[Any, bytes], object]) -> Callable[[Any, bytes], object]:
+        """Return what stands for a queue's ``write`` and puts by what that takes; each step here is on every point's way."""
+        watch, patch, scope = self, self._ctx.patch, explicit.scope
+
+        def write(self: Any, bytestring: bytes) -> object:
+            result = original(self, bytestring)
+            try:
+                if watch._session.closed:
+                    watch._begin()
+                put = watch._put
+                if put is not None and patch.is_live:
+                    if scope.left:
+                        watch._take(self, bytestring)
+                    else:
+                        put(watch._readers.get(id(self)) or watch._new_reader(self), bytestring)
+            except Exception as error:  # the binding border
+                watch._ctx.failed("write", error)
+            return result
+
+        return write
 
     def _begin(self) -> None:
         """Take the run that the process has now; in a forked child, that is another one."""
-        self._session, self._board = self._ctx.session(), board_of(self._ctx)
+        self._session, self._board = self._ctx.session() or _NoSession, board_of(self._ctx)
         self._put = None if self._board is None else self._board.backlog.put
-        self._readers = {}
+        self._readers, self._by_folder, self._writers = {}, {}, {}
 
-    def _new_reader(self, folder: Any) -> EventReader:
-        made = EventReader(self._board, os.fspath(folder), takes_hparams=bool(self._ctx.option("report_hparams")))
-        return self._readers.setdefault(folder, made)
+    def _new_reader(self, writer: Any) -> Any:
+        folder, key = self._folder_of(writer), id(writer)
+        made = self._by_folder.get(folder)
+        if made is None:
+            events = EventReader(self._board, folder, takes_hparams=bool(self._ctx.option("report_hparams")))
+            made = self._by_folder.setdefault(folder, self._reader_of(events))
+        readers, writers = self._readers, self._writers
+
+        def forget(reference: Any) -> None:  # its id may be another's then
+            readers.pop(key, None)
+            writers.pop(key, None)
+
+        writers[key] = weakref.ref(writer, forget)
+        readers[key] = made
+        return made

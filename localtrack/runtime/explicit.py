@@ -28,17 +28,18 @@ class _Scope(threading.local):
     left = NOTHING
 
 
-_scope = _Scope()
+scope = _Scope()
+"""What :func:`left` reads, for those to whom a call more matters."""
 
 
 def left() -> frozenset[str]:
     """Return what this thread's captures leave alone just now; nearly always nothing."""
-    return _scope.left
+    return scope.left
 
 
 def in_training() -> bool:
     """Tell whether a training that has an explicit integration runs in this thread."""
-    return bool(_scope.training)
+    return bool(scope.training)
 
 
 def taken_by(parties: Iterable[Any] | None) -> frozenset[str]:
@@ -53,11 +54,11 @@ class training:  # noqa: N801  (used as a word: with training(kinds):)
         self._kinds = kinds
 
     def __enter__(self) -> None:
-        self._before = _scope.training
-        _scope.training = self._before | self._kinds
+        self._before = scope.training
+        scope.training = self._before | self._kinds
 
     def __exit__(self, *exc: object) -> None:
-        _scope.training = self._before
+        scope.training = self._before
 
 
 class leaving:  # noqa: N801
@@ -67,13 +68,13 @@ class leaving:  # noqa: N801
         self._kinds = kinds
 
     def __enter__(self) -> None:
-        self._before = _scope.left
-        _scope.left = self._before | self._kinds
+        self._before = scope.left
+        scope.left = self._before | self._kinds
 
     def __exit__(self, *exc: object) -> None:
-        _scope.left = self._before
+        scope.left = self._before
 
 
 def repeating(kinds: frozenset[str]) -> leaving:
     """Return a context in which what the training's integration records is left alone, as far as it is of these kinds."""
-    return leaving(_scope.training & kinds)
+    return leaving(scope.training & kinds)

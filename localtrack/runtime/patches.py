@@ -49,25 +49,28 @@ class Patches:
 
     Args:
         failed: told where an observer failed and how.
+
+    Attributes:
+        is_live: whether they are on.
     """
 
     def __init__(self, failed: Failed) -> None:
         self._failed = failed
         self._done: list[_Patch] = []
-        self._is_live = True
+        self.is_live = True
 
     def before(self, owner: Any, name: str, observer: Before) -> None:
         """Call ``observer(args, kwargs)`` before the function of that name."""
 
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
             def replacement(*args: Any, **kwargs: Any) -> Any:
-                if self._is_live and not _busy.depth:
+                if self.is_live and not _busy.depth:
                     self._observe(name, observer, args, kwargs)
                 return original(*args, **kwargs)
 
             return replacement
 
-        self._place(owner, name, make)
+        self.place(owner, name, make)
 
     def after(self, owner: Any, name: str, observer: After) -> None:
         """Call ``observer(result, args, kwargs)`` after the function of that name has returned."""
@@ -75,13 +78,13 @@ class Patches:
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
             def replacement(*args: Any, **kwargs: Any) -> Any:
                 result = original(*args, **kwargs)
-                if self._is_live and not _busy.depth:
+                if self.is_live and not _busy.depth:
                     self._observe(name, observer, result, args, kwargs)
                 return result
 
             return replacement
 
-        self._place(owner, name, make)
+        self.place(owner, name, make)
 
     def tap(self, owner: Any, name: str, observer: Tap) -> None:
         """Call ``observer(args, kwargs)`` after the function of that name has returned, at a third of ``after``'s cost.
@@ -92,7 +95,7 @@ class Patches:
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
             def replacement(*args: Any, **kwargs: Any) -> Any:
                 result = original(*args, **kwargs)
-                if self._is_live:
+                if self.is_live:
                     try:
                         observer(args, kwargs)
                     except Exception as error:  # the binding border
@@ -101,7 +104,7 @@ class Patches:
 
             return replacement
 
-        self._place(owner, name, make)
+        self.place(owner, name, make)
 
     def around(self, owner: Any, name: str, wrapper: Around) -> None:
         """Let ``wrapper(call, args, kwargs)`` stand for the function; it calls ``call(*args, **kwargs)`` once.
@@ -112,7 +115,7 @@ class Patches:
 
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
             def replacement(*args: Any, **kwargs: Any) -> Any:
-                if not self._is_live or _busy.depth:
+                if not self.is_live or _busy.depth:
                     return original(*args, **kwargs)
                 call = _Call(original)
                 try:
@@ -127,7 +130,7 @@ class Patches:
 
             return replacement
 
-        self._place(owner, name, make)
+        self.place(owner, name, make)
 
     def replace(self, owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         """Put ``make(original)`` in the place of a function of a module, a class or an object.
@@ -140,13 +143,17 @@ class Patches:
             replacement = make(original)
 
             def switched(*args: Any, **kwargs: Any) -> Any:
-                return (replacement if self._is_live else original)(*args, **kwargs)
+                return (replacement if self.is_live else original)(*args, **kwargs)
 
             return switched
 
-        self._place(owner, name, guarded)
+        self.place(owner, name, guarded)
 
-    def _place(self, owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    def place(self, owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        """Put ``make(original)`` in the place of a function as :meth:`replace` does, without a call in between.
+
+        It stays where somebody else patched over it, and must then do nothing of its own once ``is_live`` is false.
+        """
         own = vars(owner).get(name, _ABSENT)
         found = own if own is not _ABSENT else _inherited(owner, name)
         if found is _ABSENT:
@@ -179,7 +186,7 @@ class Patches:
 
     def undo(self) -> None:
         """Put everything back, last first. Where somebody else patched over ours, ours stays and only passes through."""
-        self._is_live = False
+        self.is_live = False
         for patch in reversed(self._done):
             patch.undo()
         self._done.clear()

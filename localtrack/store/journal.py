@@ -57,19 +57,6 @@ class SeriesState:
     high_iteration: int = 0
     count: int = 0
 
-    def note(self, value: float, iteration: int) -> None:
-        """Remember a point."""
-        self.count += 1
-        if iteration >= self.last_iteration:
-            self.last = value
-            self.last_iteration = iteration
-        if value < self.low:
-            self.low = value
-            self.low_iteration = iteration
-        if value > self.high:
-            self.high = value
-            self.high_iteration = iteration
-
 
 @dataclass(slots=True)
 class _Pending:
@@ -149,7 +136,7 @@ class ScalarJournal:
                 self._fail(OSError(errno.ENOSPC, "the disk took only a part of a record"), state, body)
         except OSError as error:
             self._fail(error, state, body)
-        state.count += 1  # state.note, written out: this is on the way of every report
+        state.count += 1  # written out here and in _packed: this is on the way of every report
         if iteration >= state.last_iteration:
             state.last = value
             state.last_iteration = iteration
@@ -208,7 +195,16 @@ class ScalarJournal:
                 continue
             records += (check(crc32(body)), body)
             states.append(state)
-            state.note(value, iteration)
+            state.count += 1
+            if iteration >= state.last_iteration:
+                state.last = value
+                state.last_iteration = iteration
+            if value < state.low:
+                state.low = value
+                state.low_iteration = iteration
+            if value > state.high:
+                state.high = value
+                state.high_iteration = iteration
         return b"".join(records), states, refused
 
     def _append_again(self, error: OSError | None, state: SeriesState, body: bytes) -> None:

@@ -1,6 +1,7 @@
-"""What the capture of TensorBoard costs a writer: the same writer with and without it, in turns, in one process.
+"""What the capture of TensorBoard costs a writer: the same writer with and without it, in short turns, in one process.
 
-CPU times, so that other programs count little: of the calling thread, and of all threads together.
+CPU times, so that other programs count little: of the calling thread, and of all threads together. A figure is the median
+of many ratios, each of two turns that follow each other: the speed of a shared machine changes from second to second.
 
 Usage, for one measured process, by a Python with localtrack and the writer: ``watched.py PACKAGE FOLDER``.
 """
@@ -19,10 +20,9 @@ from types import MethodType
 from typing import Any
 
 MARK = "BENCHMARK "
-CALLS = 10_000
-BATCH = 100
-ROUNDS = 10
-PAUSE_S = 0.2
+CALLS = 3000  # longer than what was put by waits, so that the recording runs beside the writer
+ROUNDS = 60
+PAUSE_S = 0.1
 LIMIT_PERCENT = 10.0
 EVENT_FILES = {
     "torch.utils.tensorboard": "tensorboard.summary.writer.event_file_writer",
@@ -74,7 +74,7 @@ def _rows(package: str, answers: list[dict[str, float]]) -> list[Any]:
     return [
         at_most(
             f"{what}, watched: more of the caller's time", "%", [a["caller_percent"] for a in answers], LIMIT_PERCENT,
-            f"CPU time, medians of batches of {BATCH}, {ROUNDS} rounds of {CALLS} calls in turns with and without",
+            f"CPU time, median of {ROUNDS} pairs of {CALLS} calls with and without, which comes first in turns",
         ),
         compare(f"{what}, not watched: the caller", "us", [a["caller_us"] for a in answers]),
         compare(f"{what}, watched: more CPU time of the process", "%", [a["process_percent"] for a in answers],
@@ -88,20 +88,17 @@ def main(package: str, folder: str) -> None:
     from localtrack import Task
 
     task = Task.init(project_name="benchmark", task_name="watched")
-    open_writer, kind = import_module(package).SummaryWriter, import_module(EVENT_FILES[package]).EventFileWriter
+    open_writer = import_module(package).SummaryWriter
     writers = {name: open_writer(f"{folder}/{name}") for name in ("watched", "plain")}
-    plain = writers["plain"].file_writer.event_writer
-    plain.add_event = MethodType(kind.add_event.__wrapped__, plain)
+    _leave(writers["plain"].file_writer.event_writer)
     callers: dict[str, list[float]] = {name: [] for name in writers}
     processes: dict[str, list[float]] = {name: [] for name in writers}
-    for number in range(-1, ROUNDS):
+    for number in range(-2, ROUNDS):
         for name in sorted(writers, reverse=number % 2 == 0):
-            start = time.process_time()
-            batches = _timed(writers[name].add_scalar)
-            time.sleep(PAUSE_S)  # what was put by is recorded, and the writer's own thread is done
-            if number >= 0:  # the first round warms up
-                callers[name].append(statistics.median(batches))
-                processes[name].append((time.process_time() - start) / CALLS * 1e6)
+            caller_us, process_us = _timed(writers[name].add_scalar)
+            if number >= 0:  # the first rounds warm up
+                callers[name].append(caller_us)
+                processes[name].append(process_us)
     for writer in writers.values():
         writer.close()
     task.close()
@@ -112,18 +109,26 @@ def main(package: str, folder: str) -> None:
     print(f"\n{MARK}{json.dumps(answer)}", flush=True)
 
 
-def _timed(add_scalar: Any) -> list[float]:
-    means = []
-    for first in range(0, CALLS, BATCH):
-        start = time.thread_time()
-        for step in range(first, first + BATCH):
-            add_scalar("train/loss", 0.5, step)
-        means.append((time.thread_time() - start) / BATCH * 1e6)
-    return means
+def _leave(writer: Any) -> None:
+    """Give one writer back the functions that the capture has replaced."""
+    for held in (writer, getattr(writer, "_async_writer", None)):
+        for name in ("add_event", "write"):
+            original = getattr(getattr(type(held), name, None), "__wrapped__", None)
+            if original is not None:
+                setattr(held, name, MethodType(original, held))
+
+
+def _timed(add_scalar: Any) -> tuple[float, float]:
+    process, caller = time.process_time(), time.thread_time()
+    for step in range(CALLS):
+        add_scalar("train/loss", 0.5, step)
+    caller = time.thread_time() - caller
+    time.sleep(PAUSE_S)  # what was put by is recorded, and the writer's own thread is done
+    return caller / CALLS * 1e6, (time.process_time() - process) / CALLS * 1e6
 
 
 def _more(times: dict[str, list[float]]) -> float:
-    """Return how much longer the watched rounds took, in per cent: the median of the rounds."""
+    """Return how much longer the watched turns took, in per cent: the median of the pairs."""
     return statistics.median(w / p - 1 for w, p in zip(times["watched"], times["plain"], strict=True)) * 100
 
 

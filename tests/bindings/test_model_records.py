@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 from localtrack import Task
-from localtrack.bindings.model_files import Event, Recorded
+from localtrack.bindings.model_files import Event, Recorded, record_loads
 from localtrack.bindings.model_records import record_output
 from localtrack.errors import InvalidValueError
+from localtrack.runtime.binding_context import BindingContext
 
 Start = Callable[..., Task]
 
@@ -44,3 +48,54 @@ def test_a_folder_is_packed_whole(start: Start, tmp_path: Path) -> None:
     record_output(session, Event(str(folder), "TensorFlow", True, key="second"), Recorded())
     (entry,) = task._read().output_models
     assert (entry["url"], entry["size_bytes"]) == (f"file://{folder}", 5)
+
+
+def loader(failed: Callable[..., None] = lambda *about: None) -> Any:
+    """Return a module whose ``load`` is watched."""
+    module: Any = ModuleType("framework")
+    module.load = lambda f: {"from": f}
+    record_loads(BindingContext("framework", module, failed=failed), module, "load", "PyTorch", 0, "f")
+    return module
+
+
+def inputs(task: Task) -> set[str]:
+    """Return the addresses of the task's input models."""
+    return {str(model.url) for model in task.models["input"]}
+
+
+def test_a_relative_path_is_that_of_the_moment(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was loaded by a relative path is found although the script has gone to another folder since."""
+    task, framework = start(), loader()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.bin").write_bytes(b"x")
+        monkeypatch.chdir(tmp_path / name)
+        assert framework.load(f"{name}.bin") == {"from": f"{name}.bin"}
+    framework.load(tmp_path / "one" / "one.bin")
+    task.close()
+    assert inputs(task) == {f"file://{tmp_path}/{name}/{name}.bin" for name in ("one", "two")}
+
+
+def test_loading_starts_no_thread(start: Start, tmp_path: Path) -> None:
+    """What a load costs the script is noting it; a thread for the models begins with the run's next tick."""
+    task, framework = start(), loader()
+    before = set(threading.enumerate())
+    for number in range(300):
+        framework.load(str(tmp_path / f"{number}.bin"))
+    assert set(threading.enumerate()) == before
+    task.close()
+    assert len(inputs(task)) == 100
+
+
+def test_a_broken_note_does_not_break_the_load(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a load can't be noted, the script gets what it loaded, and the binding's failure is told."""
+    start()
+    told: list[object] = []
+    framework = loader(lambda *about: told.append(about))
+
+    def refuse(*about: object) -> None:
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr("localtrack.bindings.model_files.ModelFiles.loaded", refuse)
+    assert framework.load("/x.bin") == {"from": "/x.bin"}
+    assert "no room" in str(told)

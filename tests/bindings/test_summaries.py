@@ -216,7 +216,7 @@ def test_one_bad_item_costs_no_other(start):
     source = Source()
     for number in range(5):
         board.backlog.put(source, number)
-    board.names.of("r").scalar("loss").steps._added = 1
+    board.names.of("r").scalar("loss").steps.added = 1
     board.backlog.put(source, 5)
     board.backlog.put(source, 6)
     board.finish()

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from localtrack import Logger
+from localtrack.bindings.summaries.events import EventReader
+from localtrack.bindings.summaries.names import Names
+from localtrack.bindings.summaries.serialized import SerializedReader
+from localtrack.runtime import explicit
 from localtrack.services import reports
 from localtrack.testing.bindings import BindingContract
 
@@ -222,3 +229,74 @@ def test_forked_child(start, tmp_path):
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     writer.close()
     assert points(task) == {("parent", "parent"): [(1, 1.0)], ("child", "child"): [(1, 2.0)]}
+
+
+VALUES = st.one_of(
+    st.floats(width=32).map(lambda value: {"simple_value": value}),
+    st.just({"image": {"encoded_image_string": b"GIF"}}),
+)
+SUMMARIES = st.lists(st.tuples(st.text(max_size=200), VALUES), max_size=2)
+STEPS = st.one_of(st.none(), st.integers(0, 300), st.sampled_from([1 << 14, (1 << 14) - 1, -1, -(2**63), 2**63 - 1]))
+
+
+class Noted:
+    """A board that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.names = Names()
+        self.found: list[Any] = []
+
+    def scalar(self, graph, value, step, wall_time=0.0) -> None:
+        """Keep a point."""
+        self.found.append((graph.title, graph.series, struct.pack("<d", value), step, wall_time))
+
+    def image(self, folder, tag, data, step) -> None:
+        """Keep an image."""
+        self.found.append((tag, data, step))
+
+
+@given(st.lists(st.tuples(SUMMARIES, STEPS, st.one_of(st.none(), st.floats(0, 2e9))), max_size=8))
+def test_serialized_events_are_read_as_parsed_ones(events):
+    """Whatever an event holds, reading its bytes reports exactly what parsing it does, the second time as well."""
+    event_pb2 = pytest.importorskip("tensorboard.compat.proto.event_pb2")
+    parsed, raw = Noted(), Noted()
+    by_event: Any = EventReader(parsed, "r", takes_hparams=False)
+    by_bytes = SerializedReader(EventReader(raw, "r", takes_hparams=False), event_pb2.Event.FromString)
+    for values, step, wall_time in events * 2:
+        summary = {"value": [{"tag": tag, **value} for tag, value in values]}
+        event = event_pb2.Event(summary=summary, step=step, wall_time=wall_time)
+        by_event.read(event)
+        by_bytes.read(event.SerializeToString())
+    assert raw.found == parsed.found
+
+
+def test_points_of_one_tag_are_not_parsed_again():
+    """After its first point a tag's others are read from the bytes; that is what makes the capture cheap."""
+    event_pb2 = pytest.importorskip("tensorboard.compat.proto.event_pb2")
+    parsed = []
+
+    def parse(data: bytes) -> Any:
+        parsed.append(data)
+        return event_pb2.Event.FromString(data)
+
+    board = Noted()
+    reader = SerializedReader(EventReader(board, "r", takes_hparams=False), parse)
+    for step in (1, 127, 128, 16_383, 16_384, 1 << 40):
+        value = {"tag": "a/b", "simple_value": step}
+        reader.read(event_pb2.Event(summary={"value": [value]}, step=step, wall_time=2.0).SerializeToString())
+    assert len(parsed) == 1
+    assert [entry[3] for entry in board.found] == [1, 127, 128, 16_383, 16_384, 1 << 40]
+
+
+@pytest.mark.parametrize("package", WRITERS)
+def test_an_explicit_integration_stands_in(start, tmp_path, package):
+    """What an explicit integration records meanwhile is not recorded a second time; what it does not, is."""
+    task = start()
+    with open_writer(package, tmp_path / "run") as writer:
+        for kinds, tag in (((), "before"), (("scalars",), "scalars"), (("events",), "events"), ((), "after")):
+            with explicit.leaving(frozenset(kinds)):
+                for step in (1, 2):
+                    writer.add_scalar(tag, 0.5, step)
+                writer.add_text(f"note/{tag}/a/b", "text", 1)
+    assert set(points(task)) == {("before", "before"), ("after", "after")}
+    assert {title for title, _ in samples(task)} == {f"note_{tag}" for tag in ("before", "scalars", "after")}

@@ -15,7 +15,7 @@ DELAY_S = 0.05
 ROOM = 100
 ROOM_FOR_SMALL = 20_000
 SMALL_BYTES = 1 << 16
-LOOK_EVERY = 2 * 17  # asking an event for its size costs as much as keeping it; a prime keeps step with few scripts
+LOOK_EVERY = 17  # asking an event for its size costs as much as keeping it; a prime keeps step with few scripts
 
 
 class Source(Protocol):
@@ -48,6 +48,7 @@ class Backlog:
         self._wake = threading.Event()
         self._is_awake = False
         self._is_over = False
+        self._next_look = 2 * ROOM
         self._thread: threading.Thread | None = None
 
     def put(self, source: Source, item: Any) -> None:
@@ -56,19 +57,22 @@ class Backlog:
         items.extend((source, item))  # in one step: no other thread comes between the two
         if not self._is_awake:
             self._wake_up()
-        waiting = len(items)
-        if waiting > 2 * ROOM and (waiting > 2 * ROOM_FOR_SMALL or not waiting % LOOK_EVERY):
+        if len(items) > self._next_look:
             self._make_room(source, item)
 
     def _make_room(self, source: Source, item: Any) -> None:
-        if len(self._items) > 2 * ROOM_FOR_SMALL or source.size_of(item) > SMALL_BYTES:
+        waiting = len(self._items)
+        if waiting > 2 * ROOM_FOR_SMALL or source.size_of(item) > SMALL_BYTES:
             self.drain()
+        else:
+            self._next_look = min(waiting + 2 * LOOK_EVERY, 2 * ROOM_FOR_SMALL)
 
     def drain(self) -> None:
         """Do all that waits, in order."""
         with self._lock:
             if self._items:
                 self._process(self._items.popleft, self._items)
+            self._next_look = 2 * ROOM
 
     def close(self) -> None:
         """Do all that waits, and end the thread."""

@@ -54,14 +54,13 @@ class Board:
     def _do(self, take: Callable[[], Any], items: deque[Any]) -> None:
         with observing():
             while items:
-                source, item = take(), take()
-                try:
-                    source.read(item)
-                except Exception as error:  # the binding border
-                    self._failed("report", error)
-                if len(self._points) >= POINTS_AT_ONCE:
-                    self._write_points()
-            self._write_points()
+                some = iter([take() for _ in range(min(len(items), 2 * POINTS_AT_ONCE))])
+                for source, item in zip(some, some, strict=True):
+                    try:
+                        source.read(item)
+                    except Exception as error:  # the binding border
+                        self._failed("report", error)
+                self._write_points()
 
     def _write_points(self) -> None:
         points, self._points = self._points, []
@@ -80,7 +79,14 @@ class Board:
             step: its step.
             wall_time: seconds since 1970; 0 for now.
         """
-        self._points.append((graph.title, graph.series, value, graph.steps.next(step), int(wall_time * 1e6)))
+        title, series, steps = graph.title, graph.series, graph.steps
+        last = steps.last
+        if last is not None and step < last:
+            step = steps.next(step)
+        else:
+            steps.last = step
+            step += steps.added
+        self._points.append((title, series, value, step, int(wall_time * 1e6)))
 
     def histogram(self, folder: str, tag: str, edges: Any, counts: Any, step: int) -> None:
         """Add a histogram to its tag's surface.

@@ -26,14 +26,19 @@ class EventReader:
         folder: the writers'.
         takes_hparams: whether hyper-parameters are wanted.
         takes_scalars: whether scalars are wanted.
+
+    Attributes:
+        board: where to.
+        names: those of the folder's tags.
+        takes_scalars: whether scalars are wanted.
     """
 
     def __init__(self, board: Board, folder: str, *, takes_hparams: bool, takes_scalars: bool = True) -> None:
         self.board = board
         self._folder = folder
-        self._names = board.names.of(folder)
+        self.names = board.names.of(folder)
         self._takes_hparams = takes_hparams
-        self._takes_scalars = takes_scalars
+        self.takes_scalars = takes_scalars
         self._plugins: dict[str, str] = {}
 
     def without(self, kinds: frozenset[str]) -> EventReader:
@@ -41,7 +46,7 @@ class EventReader:
         made = EventReader(
             self.board, self._folder,
             takes_hparams=self._takes_hparams and explicit.PARAMETERS not in kinds,
-            takes_scalars=self._takes_scalars and explicit.SCALARS not in kinds,
+            takes_scalars=self.takes_scalars and explicit.SCALARS not in kinds,
         )  # fmt: skip
         made._plugins = self._plugins
         return made
@@ -62,8 +67,8 @@ class EventReader:
 
     def scalar(self, tag: str, value: float, step: int, wall_time: float) -> None:
         """Report one point of the curve that a tag is."""
-        if self._takes_scalars:
-            self.board.scalar(self._names.scalar(tag), value, step, wall_time)
+        if self.takes_scalars:
+            self.board.scalar(self.names.scalar(tag), value, step, wall_time)
 
     def _read_other(self, kind: str | None, value: Any, event: Any) -> None:
         board, folder, tag, step = self.board, self._folder, value.tag, int(event.step)

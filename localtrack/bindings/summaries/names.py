@@ -30,19 +30,19 @@ class Steps:
     A step below 90 % of the one before is taken for a new start: from then on the one before is added.
     """
 
-    __slots__ = ("_added", "_last")
+    __slots__ = ("added", "last")
 
     def __init__(self) -> None:
-        self._last: int | None = None
-        self._added = 0
+        self.last: int | None = None
+        self.added = 0
 
     def next(self, step: int) -> int:
         """Return the iteration for a step."""
-        last = self._last
-        if last is not None and step < last and step < WRAPPED_BELOW * last:
-            self._added += last + (1 if step <= 0 else step)
-        self._last = step
-        return step + self._added
+        last = self.last
+        if last is not None and step < WRAPPED_BELOW * last and step < last:
+            self.added += last + (1 if step <= 0 else step)
+        self.last = step
+        return step + self.added
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +83,20 @@ class FolderNames:
     def __init__(self, names: Names, folder: str) -> None:
         self._names = names
         self._folder = folder
-        self._scalars: dict[tuple[str, bool, bool], Graph] = {}
+        self._scalars: dict[str, Graph] = {}
+        self._grouped = self._single = False
         self._others: dict[tuple[str, str], Graph] = {}
 
     def scalar(self, tag: str) -> Graph:
         """Return the graph of a scalar."""
-        grouped = binding_options.tensorboard_auto_group_scalars
-        single = binding_options.tensorboard_single_series_per_graph
-        key = (tag, grouped, single)
-        found = self._scalars.get(key)
-        if found is None:
-            found = self._scalars[key] = self._new_scalar(tag, grouped=grouped, single=single)
-        return found
+        if (
+            self._grouped is not binding_options.tensorboard_auto_group_scalars
+            or self._single is not binding_options.tensorboard_single_series_per_graph
+        ):
+            self._grouped = binding_options.tensorboard_auto_group_scalars
+            self._single = binding_options.tensorboard_single_series_per_graph
+            self._scalars = {}
+        return self._scalars.get(tag) or self._scalars.setdefault(tag, self._new_scalar(tag))
 
     def histogram(self, tag: str) -> Graph:
         """Return the plot of a histogram."""
@@ -116,8 +118,8 @@ class FolderNames:
             )
         return found
 
-    def _new_scalar(self, tag: str, *, grouped: bool, single: bool) -> Graph:
-        default = "Scalars" if grouped else tag
+    def _new_scalar(self, tag: str) -> Graph:
+        single, default = self._single, "Scalars" if self._grouped else tag
         title, series = divided(tag, default)
         graph = self._graph(title, series, "title" if single else "front")
         member = self._member(default)
