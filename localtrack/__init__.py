@@ -2,7 +2,8 @@
 
 ``from localtrack import Task, Logger, TaskTypes`` loads the facade; ``import localtrack`` alone loads nothing, starts
 nothing and patches nothing, except in a process that an agent started: there it feeds the stored arguments into the
-parser, since the script may parse before it calls ``Task.init``.
+parser, since the script may parse before it calls ``Task.init``. With ``Task`` the name ``localtrack`` becomes known to
+transformers' ``report_to``, once that is imported.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ def __getattr__(name: str) -> Any:
 
     value = getattr(importlib.import_module(home), name)
     globals()[name] = value
+    if name == "Task":
+        importlib.import_module("localtrack.integrations.report_to").install()
     return value
 
 

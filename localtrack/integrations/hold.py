@@ -5,12 +5,12 @@ Source: docs/how-to/integrations.md, "Which task it is".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from localtrack.bindings import BindingContext, observing
+from localtrack.bindings import BindingContext
 from localtrack.bindings.model_files import files_of
 from localtrack.bindings.model_files import is_other_rank as is_other_torch_rank
 from localtrack.bindings.trainings import Trainings
@@ -160,11 +160,18 @@ class TaskHold:
             task.get_logger().report_single_value(name, number)
 
     def parameters(self, values: Mapping[str, Any], section: str = "General") -> None:
-        """Record hyper-parameters; nested ones by ``a/b`` names."""
+        """Record hyper-parameters; nested ones by ``a/b`` names. What can't be recorded is said."""
         task, session = self.start(), current.get()
         if task is not None and session is not None:
             plain = {str(key): value for key, value in values.items() if not callable(value)}
-            SessionReports(session).parameters(section, plain, "hyper-parameters")
+            reports = SessionReports(session)
+            self._guarded("parameters", lambda: reports.parameters(section, plain, "hyper-parameters"))
+
+    def configuration(self, name: str, values: Mapping[str, Any]) -> None:
+        """Record a configuration object. What can't be recorded is said."""
+        task = self.start()
+        if task is not None:
+            self._guarded("configuration", lambda: task.set_configuration_object(name, config_dict=values))
 
     def model(
         self,
@@ -177,6 +184,8 @@ class TaskHold:
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         """Keep a saved file or folder as an output model: where the task's ``output_uri`` says, else in the store.
+
+        What can't be kept is said.
 
         Args:
             path: what was saved.
@@ -192,7 +201,7 @@ class TaskHold:
             return
         from localtrack.api.model import OutputModel
 
-        with observing():
+        def keep() -> None:
             full = f"{task.name} - {name or path.stem}"
             model = OutputModel(task=task, name=full, framework=framework, tags=list(tags))
             files = None if name else files_of(self.context("models"))
@@ -203,6 +212,12 @@ class TaskHold:
                 model.tags = list(tags)
             for key, value in (metadata or {}).items():
                 model.set_metadata(key, str(value))
+
+        self._guarded(f"model {path.name}", keep)
+
+    def _guarded(self, place: str, action: Callable[[], object]) -> None:
+        """Do something of which a failure must not end the training; the captures don't see what it does."""
+        self.context("integrations").guarded(place, action)
 
 
 def number_of(value: Any) -> float | None:

@@ -64,9 +64,7 @@ class LocaltrackCallback(TrainingCallback):  # type: ignore[misc]  # the framewo
         if self._is_first_rank() and self._hold.start() is not None:
             self._number = self._hold.begin_training("xgboost", self._training)
             if not hasattr(model, "cvfolds"):
-                task = self._hold.task
-                assert task is not None
-                task.set_configuration_object("xgboost", config_dict=json.loads(model.save_config()))
+                self._hold.configuration("xgboost", json.loads(model.save_config()))
         return model
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
