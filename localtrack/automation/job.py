@@ -5,17 +5,22 @@ Source: ClearML's clearml.automation.job; docs/how-to/optimize.md.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from localtrack.errors import LocaltrackError, TaskNotFoundError, UnsupportedError, UsageError
+from localtrack.api.policy import refuse
+from localtrack.errors import InvalidValueError, LocaltrackError, TaskNotFoundError, UsageError
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.services import lifecycle, reports, tasks
 from localtrack.services.context import StoreContext, open_context
+from localtrack.services.search import Search, find
 from localtrack.store.documents import seconds
 
 if TYPE_CHECKING:
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 
 ENDED = frozenset({Status.STOPPED, Status.COMPLETED, Status.FAILED, Status.PUBLISHED, Status.CLOSED})
 POLL_LIMIT_S = 1.0
+HASH_KEY = "content_hash"
+_CODE = ("repository", "branch", "commit", "entry_point", "working_dir", "argv", "launcher", "binary")
 
 
 class BaseJob:
@@ -32,9 +39,12 @@ class BaseJob:
         task: the task.
     """
 
+    _hashing_callback: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+
     def __init__(self, task: Task) -> None:
         self.task = task
         self.task_parameter_override: dict[str, Any] = {}
+        self._is_cached = False
         self._ctx: StoreContext = open_context()
 
     def record(self) -> TaskRecord:
@@ -202,8 +212,31 @@ class BaseJob:
             return False
 
     def is_cached_task(self) -> bool:
-        """Tell whether the task is an earlier run that stands in for this one: never, here."""
-        return False
+        """Tell whether the task is an earlier run that stands in for this one."""
+        return self._is_cached
+
+    @staticmethod
+    def get_metric_req_params(title: str, series: str) -> NoReturn:
+        """Raise: these are the fields of a request to ClearML's server.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        refuse("ClearmlJob.get_metric_req_params", "makes fields of a request to ClearML's server", "use get_metric")
+
+    @classmethod
+    def register_hashing_callback(cls, a_function: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Set what changes the description of a task by which ``allow_caching`` compares tasks.
+
+        Args:
+            a_function: takes and returns a dict: ``script``, ``hyper_params``, ``configs``, ``docker``, ``models``.
+
+        Raises:
+            InvalidValueError: it is no function.
+        """
+        if not callable(a_function):
+            raise InvalidValueError(f"a hashing callback must be a function, not {a_function!r:.60}")
+        BaseJob._hashing_callback = staticmethod(a_function)
 
 
 class ClearmlJob(BaseJob):
@@ -217,7 +250,8 @@ class ClearmlJob(BaseJob):
         tags: added to those of the base task.
         parent: id of the clone's parent; the base task without one.
         disable_clone_task: run the base task itself, which must be a draft.
-        allow_caching: not supported here.
+        allow_caching: take a task of before that completed with the same code, parameters, configuration, container and
+            input models in place of a new one; such a job can't be launched.
         target_project: the clone's project; that of the base task without one.
         output_uri: where the clone's models go.
         enable_local_imports: kept for ClearML's signature; an agent runs the recorded code.
@@ -226,7 +260,6 @@ class ClearmlJob(BaseJob):
     Raises:
         TaskNotFoundError: no such base task.
         UsageError: it is to be run itself and is no draft.
-        UnsupportedError: caching is asked for.
     """
 
     def __init__(
@@ -244,11 +277,6 @@ class ClearmlJob(BaseJob):
         enable_local_imports: bool = True,
         **kwargs: Any,
     ) -> None:
-        if allow_caching:
-            raise UnsupportedError(
-                "ClearmlJob(allow_caching=True) is not supported by localtrack: look for a finished task with "
-                "Task.query_tasks first, and make a job when there is none"
-            )
         super().__init__(_planned(base_task_id, parent, disable_clone_task, target_project, kwargs))
         self.task_parameter_override = dict(parameter_override or {})
         apply_overrides(self.task, parameter_override, task_overrides, configuration_overrides)
@@ -256,6 +284,28 @@ class ClearmlJob(BaseJob):
             self.task.add_tags(list(tags))
         if output_uri is not None:
             self.task.output_uri = output_uri
+        if not disable_clone_task:
+            self._remember(allow_caching)
+
+    def _remember(self, is_reusing: bool) -> None:
+        """Keep with the clone what it will run, and take a task that ran the same before where that is wanted."""
+        record = self.record()
+        digest = content_hash(record, BaseJob._hashing_callback)
+        if is_reusing:
+            wanted = Search(
+                task_filter={"status": [Status.COMPLETED.value, Status.PUBLISHED.value]}, allow_archived=False
+            )
+            same = [row for row in find(self._ctx, wanted) if row.runtime.get(HASH_KEY) == digest]
+            if same:
+                drafted = self.task
+                self.task = _task_of(max(same, key=lambda row: row.ended).id)
+                self._is_cached = True
+                drafted.delete()
+                return
+        tasks.edit(
+            self._ctx, record.id, lambda one: replace(one, runtime={**one.runtime, HASH_KEY: digest}), "content hash",
+            checked=False,
+        )  # fmt: skip
 
 
 class LocalClearmlJob(ClearmlJob):
@@ -326,6 +376,28 @@ class RunningJob(BaseJob):
 
 
 TrainsJob = ClearmlJob
+
+
+def content_hash(record: TaskRecord, change: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> str:
+    """Return what two tasks share that will do the same: code, parameters, configuration, container, input models.
+
+    Args:
+        record: the task.
+        change: changes the description before it is hashed.
+    """
+    script = {name: record.script.get(name) for name in _CODE}
+    for name in ("diff", "source", "requirements"):
+        part = record.script.get(name)
+        script[name] = part.get("sha256") if isinstance(part, Mapping) else part
+    body: dict[str, Any] = {
+        "script": script,
+        "hyper_params": {name: item.get("value") for name, item in record.parameters.items()},
+        "configs": {name: item.get("sha256") for name, item in record.configuration.items()},
+        "docker": dict(record.container),
+        "models": [model.get("id") for model in record.input_models],
+    }
+    text = json.dumps(change(body) if change else body, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def apply_overrides(

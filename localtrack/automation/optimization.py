@@ -5,6 +5,7 @@ Source: ClearML's clearml.automation.optimization; docs/how-to/optimize.md.
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import threading
 import time
@@ -383,7 +384,7 @@ def _connected(
 ) -> tuple[Any, list[Parameter], dict[str, Any]]:
     """Keep all arguments with a task, and return those that count: under an agent, those that are stored there."""
     described = {"parameter_optimization_space": [one.to_dict() for one in space]}
-    stored = task.connect_configuration(described)
+    stored = task.connect_configuration(copy.deepcopy(described))
     if stored != described:
         space = [Parameter.from_dict(one) for one in stored["parameter_optimization_space"]]
     complex_ones = {name: value for name, value in options["optimizer_kwargs"].items() if not isinstance(value, _BASIC)}

@@ -8,6 +8,7 @@ Source: ClearML's clearml.automation.scheduler.BaseScheduler; docs/how-to/schedu
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import logging
 import os
@@ -123,7 +124,7 @@ class BaseScheduler:
     def _prepare(self) -> None:
         """Take up the state, and what was edited, and finish a firing that was cut short."""
         described = [job.to_dict() for job in self._jobs()]
-        stored = self._task.connect_configuration(described, name=self._configuration_section)
+        stored = self._task.connect_configuration(copy.deepcopy(described), name=self._configuration_section)
         by_name = {job.name: job for job in self._jobs()}
         for body in stored if isinstance(stored, list) else ():
             known = by_name.get(str(body.get("name"))) if isinstance(body, Mapping) else None

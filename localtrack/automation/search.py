@@ -19,9 +19,7 @@ MOST_DRAWS = 42
 class GridSearch(SearchStrategy):
     """Every combination once, in the order of the parameters; takes what :class:`SearchStrategy` does."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._left: Iterator[dict[str, Any]] = self._combinations()
+    _left: Iterator[dict[str, Any]] | None = None
 
     def _combinations(self) -> Iterator[dict[str, Any]]:
         axes = [parameter.to_list() for parameter in self._hyper_parameters]
@@ -31,6 +29,8 @@ class GridSearch(SearchStrategy):
     def create_job(self) -> BaseJob | None:
         """Return a job for the next combination; None when all are done."""
         tried = [_normal(parameters) for parameters in self.get_created_jobs_ids().values()]
+        if self._left is None:
+            self._left = self._combinations()
         for combination in self._left:
             if _normal(combination) not in tried:  # else a run that was cut short has done it
                 return self.helper_create_job(self._base_task_id, parameter_override=combination)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 from localtrack import Task
+from localtrack.agent.loop import Agent, AgentOptions
 from localtrack.automation import DiscreteParameterRange, GridSearch, HyperParameterOptimizer
-from localtrack.automation.job import ClearmlJob, LocalClearmlJob, RunningJob
+from localtrack.automation.job import BaseJob, ClearmlJob, LocalClearmlJob, RunningJob
 from localtrack.services.context import StoreContext
 from tests.agent.conftest import wait_for
 from tests.automation.conftest import make_script
@@ -31,6 +33,26 @@ while True:
         break
     if values["mode"] == "endless":
         time.sleep(0.1)
+"""
+RESUMED = """
+import sys
+from localtrack import Task
+from localtrack.automation import DiscreteParameterRange, GridSearch, HyperParameterOptimizer
+task = Task.init("search", "optimizer", continue_last_task=True, auto_resource_monitoring=False)
+one = HyperParameterOptimizer(sys.argv[1], [DiscreteParameterRange("lr", [0.1, 0.2, 0.3])], "loss", "valid", "min", GridSearch,
+                              execution_queue="work", max_number_of_concurrent_tasks=1, pool_period_min=0.002)
+one.start()
+one.wait()
+print("DONE", len(one.get_optimizer().get_created_jobs_ids()), one.get_top_experiments_details(1)[0]["hyper_parameters"])
+"""
+REMOTE = """
+from localtrack import Task
+from localtrack.automation import DiscreteParameterRange, GridSearch, HyperParameterOptimizer
+task = Task.init("search", "optimizer", auto_resource_monitoring=False)
+one = HyperParameterOptimizer("BASE", [DiscreteParameterRange("General/lr", [0.1])], "loss", "valid", "min", GridSearch,
+                              execution_queue="nowhere", total_max_jobs=1, pool_period_min=0.002)
+one.start()
+one.wait()
 """
 SEARCH = """
 import sys
@@ -116,6 +138,76 @@ def test_local_jobs_end_when_the_search_is_killed(store_in_force: StoreContext, 
     wait_for(lambda: found[0].status == "stopped")
     assert found[0].exit_info["signal"] == "SIGTERM"
     wait_for(lambda: store_in_force.queues.names() == [])
+
+
+def test_a_search_that_was_killed_goes_on_in_another_process(
+    store_in_force: StoreContext, agent: list[str], tmp_path: Path
+) -> None:
+    """SIGKILL after the first job: the next run of the script starts the others, and none twice."""
+    base = make_script(store_in_force, TRAINING, lr=0.1, layers=2, mode="good")
+    script = tmp_path / "search.py"
+    script.write_text(RESUMED)
+    command = [sys.executable, str(script), base]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: Task.get_tasks(task_name="^base: lr=0.1", task_filter={"status": ["-created"]}))
+    finally:
+        process.kill()
+        process.wait()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    assert "DONE 3 {'lr': 0.1}" in done.stdout
+    jobs = Task.get_tasks(task_name="^base: lr=")
+    assert sorted(job.name for job in jobs) == ["base: lr=0.1", "base: lr=0.2", "base: lr=0.3"]
+    assert {job.status for job in jobs} == {"completed"}
+
+
+def test_an_agent_runs_a_search_as_it_was_edited(
+    store_in_force: StoreContext, agent: list[str], tmp_path: Path
+) -> None:
+    """Arguments and space are read back from the search's task, with their types: a clone of it can be edited first."""
+    base = make_script(store_in_force, TRAINING, lr=0.1, layers=2, mode="good")
+    edited = make_script(store_in_force, REMOTE.replace("BASE", base), name="optimizer")
+    task = Task.get_task(task_id=edited)
+    task.set_parameters({"General/opt/execution_queue": "aside", "General/opt/optimizer_kwargs/total_max_jobs": 2})
+    space = [{"type": "UniformIntegerParameterRange", "name": "General/layers", "min_value": 3, "max_value": 9, "step_size": 1,
+              "include_max": True}]  # fmt: skip
+    task.set_configuration_object("General", config_dict={"parameter_optimization_space": space})
+    store_in_force.queues.create("aside")
+    aside = Agent(
+        store_in_force, AgentOptions(queues=("aside",), workdir=tmp_path / "aside", grace_s=5.0), lambda text: None
+    )
+    thread = threading.Thread(target=aside.run, daemon=True)
+    thread.start()
+    try:
+        Task.enqueue(edited, "work")
+        wait_for(lambda: task.status in ("completed", "failed"), 100)
+    finally:
+        aside.stop("the test is over")
+        thread.join(60)
+    assert task.status == "completed"
+    jobs = Task.get_tasks(task_filter={"parent": edited})
+    assert sorted(job.get_parameter("General/layers", cast=True) for job in jobs) == [3, 4]
+    assert {job.get_executed_queue() for job in jobs} == {"aside"}
+
+
+def test_the_same_run_of_before_stands_in(store_in_force: StoreContext, agent: list[str]) -> None:
+    """With caching a job whose code, parameters and configuration completed already is not run again."""
+    base = make_script(store_in_force, TRAINING, lr=0.1, layers=2, mode="good")
+    first = ClearmlJob(base, {"General/lr": 0.5}, allow_caching=True)
+    assert not first.is_cached_task()
+    first.launch("work")
+    assert first.wait(1.0)
+    other = ClearmlJob(base, {"General/lr": 0.6}, allow_caching=True)
+    again = ClearmlJob(base, {"General/lr": 0.5}, allow_caching=True)
+    fresh = ClearmlJob(base, {"General/lr": 0.5})
+    assert [job.is_cached_task() for job in (other, again, fresh)] == [False, True, False]
+    assert again.task_id() == first.task_id()
+    assert not again.launch("work")
+    ClearmlJob.register_hashing_callback(lambda body: {**body, "hyper_params": {}})
+    try:
+        assert not ClearmlJob(base, {"General/lr": 0.5}, allow_caching=True).is_cached_task()
+    finally:
+        BaseJob._hashing_callback = None
 
 
 def test_a_job_by_itself(store_in_force: StoreContext, agent: list[str]) -> None:

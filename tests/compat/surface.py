@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import localtrack
-from localtrack import TaskTypes
+from localtrack import TaskTypes, automation
+from localtrack.automation import strategy
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -69,8 +70,11 @@ def _content() -> dict[str, Any]:
 
 def our_class(owner: str) -> type | None:
     """Return localtrack's class of that name."""
-    found = getattr(localtrack, owner, None)
-    return found if isinstance(found, type) else None
+    for home in (localtrack, automation, strategy):
+        found = getattr(home, owner, None)
+        if isinstance(found, type):
+            return found
+    return None
 
 
 def public_names(kind: type) -> Iterator[str]:
@@ -114,6 +118,8 @@ def _text(value: object) -> str:
     """Return a default as the manifest has it: a member of an enumeration by its value."""
     if isinstance(value, enum.Enum):
         return repr(value.value)
+    if isinstance(value, type):
+        return value.__name__
     if isinstance(value, tuple):
         return f"({', '.join(map(_text, value))}{',' if len(value) == 1 else ''})"
     return repr(value)
