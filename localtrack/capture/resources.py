@@ -1,6 +1,7 @@
 """Measure what a run uses: processor, memory, disk, network and graphics cards.
 
-Names and units follow ClearML's resource monitor. psutil and pynvml are loaded at the first sample.
+Names and units follow ClearML's resource monitor; ``process_io_read_mbs`` and ``process_io_write_mbs`` are our own. psutil
+and the libraries for graphics cards are loaded at the first sample.
 
 Source: https://clear.ml/docs/latest/docs/fundamentals/task (resource monitoring)
 """
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from localtrack.capture.gpus import Gpus
 from localtrack.capture.redaction import storable_text
 
 _GB = 1 << 30
@@ -44,7 +46,7 @@ class ResourceSampler:
         self._cpu_times: tuple[float, float] | None = None
         self._counters: Counters | None = None
         self._counted_at_s = 0.0
-        self._gpu = _Gpus(self._note)
+        self._gpu = Gpus(self._note)
 
     @property
     def errors(self) -> tuple[str, ...]:
@@ -54,7 +56,7 @@ class ResourceSampler:
     def sample(self) -> None:
         """Take one sample of what has a mean, in about a millisecond; the first one loads psutil and starts the rates."""
         if self._counters is None:
-            self._counters, self._counted_at_s = self._read_counters(), time.monotonic()
+            self._counters, self._counted_at_s = self._read_all_counters(), time.monotonic()
         self._add("cpu_usage", self._read_cpu)
         self._add("memory_used_gb", self._read_used)
         self._add("memory_free_gb", _read_free_memory_gb)
@@ -63,7 +65,8 @@ class ResourceSampler:
     def mean(self) -> dict[str, float]:
         """Return the means of the samples, and the rates per second, since the last call.
 
-        Percentages are of 100, memory in GiB, rates in MiB per second, temperatures in degrees Celsius.
+        Percentages are of 100, memory in GiB, rates in MiB per second, temperatures in degrees Celsius. ``io_...`` is what
+        all of the machine moves to and from its disks, ``process_io_...`` what the process tree does.
         """
         if not self._counts.get("memory_used_gb"):
             self.sample()
@@ -72,7 +75,7 @@ class ResourceSampler:
         disk = self._try("disk_free_percent", _read_free_disk_percent)
         if disk is not None:
             means["disk_free_percent"] = disk
-        before, counters, now_s = self._counters or {}, self._read_counters(), time.monotonic()
+        before, counters, now_s = self._counters or {}, self._read_all_counters(), time.monotonic()
         elapsed_s = now_s - self._counted_at_s
         if elapsed_s > 0:
             for name, value in counters.items():
@@ -146,21 +149,54 @@ class ResourceSampler:
             found.update(io_read_mbs=disk.read_bytes, io_write_mbs=disk.write_bytes)
         return found
 
+    def _read_all_counters(self) -> Counters:
+        try:
+            own = tree_io_bytes(self._pid)
+        except Exception as error:  # as in _try
+            self._note("process_io", error)
+            own = None
+        counters = self._read_counters()
+        if own is not None:
+            counters.update(process_io_read_mbs=own[0], process_io_write_mbs=own[1])
+        return counters
+
 
 def tree_rss_bytes(pid: int) -> int:
     """Return the resident memory of ``pid`` and its descendants in bytes; memory they share counts for each."""
     if not (_PROC / "self" / "statm").exists():
         return _ask_psutil_rss(pid)
     page_bytes = os.sysconf("SC_PAGE_SIZE")
-    total, queue, seen = 0, [pid], {pid}
+    return page_bytes * sum(_read_resident_pages(each) for each in _list_tree(pid))
+
+
+def tree_io_bytes(pid: int) -> tuple[int, int] | None:
+    """Return what ``pid`` and its descendants read from and wrote to disks, in bytes; None where the kernel keeps no count.
+
+    The kernel counts a child that was waited for with its parent, so the sum goes on growing when children end.
+    """
+    if not (_PROC / str(pid) / "io").exists():
+        return None
+    read = written = 0
+    for each in _list_tree(pid):
+        try:
+            with open(_PROC / str(each) / "io", "rb") as file:
+                fields = dict(line.split(b": ", 1) for line in file.read().splitlines())
+            read += int(fields[b"read_bytes"])
+            written += int(fields[b"write_bytes"])
+        except (OSError, ValueError, KeyError):
+            continue  # it ended meanwhile, or belongs to another user
+    return read, written
+
+
+def _list_tree(pid: int) -> list[int]:
+    """Return ``pid`` and all its descendants."""
+    found, queue = {pid}, [pid]
     while queue:
-        current = queue.pop()
-        total += _read_resident_pages(current) * page_bytes
-        for child in _read_children(current):
-            if child not in seen:
-                seen.add(child)
+        for child in _read_children(queue.pop()):
+            if child not in found:
+                found.add(child)
                 queue.append(child)
-    return total
+    return list(found)
 
 
 def _read_resident_pages(pid: int) -> int:
@@ -242,114 +278,6 @@ def _read_cpu_temperature() -> float | None:
     return None
 
 
-class _Gpus:
-    """The graphics cards that NVIDIA's management library shows."""
-
-    def __init__(self, note: Callable[[str, Exception], None]) -> None:
-        self._note = note
-        self._library: Any = None
-        self._pid: int | None = None
-        self._handles: dict[int, Any] = {}
-        self._sums: Counters = {}
-        self._counts: dict[str, int] = {}
-
-    def sample(self) -> None:
-        for index, handle in self._open().items():
-            for name, value in self._read(handle).items():
-                series = f"gpu_{index}_{name}"
-                self._sums[series] = self._sums.get(series, 0.0) + value
-                self._counts[series] = self._counts.get(series, 0) + 1
-
-    def means(self) -> dict[str, float]:
-        if not self._counts:
-            self.sample()
-        means = {series: self._sums[series] / self._counts[series] for series in self._sums}
-        self._sums, self._counts = {}, {}
-        return means
-
-    def facts(self) -> dict[str, Any]:
-        """Return count, names, memory and driver of the cards, {} where there is none."""
-        handles = self._open()
-        if not handles:
-            return {}
-        library = self._library
-        facts: dict[str, Any] = {"gpu_count": len(handles)}
-        names = [self._ask("gpu_type", library.nvmlDeviceGetName, handle) for handle in handles.values()]
-        memory = [self._ask("gpu_memory", library.nvmlDeviceGetMemoryInfo, handle) for handle in handles.values()]
-        facts["gpu_type"] = ", ".join(_to_text(name) for name in names if name is not None)
-        facts["gpu_memory"] = ", ".join(f"{info.total / _GB:.0f}GB" for info in memory if info is not None)
-        driver = self._ask("gpu_driver_version", library.nvmlSystemGetDriverVersion)
-        if driver is not None:
-            facts["gpu_driver_version"] = _to_text(driver)
-        return facts
-
-    def _open(self) -> dict[int, Any]:
-        """Return the visible cards; the library is opened once, and again in a forked child."""
-        if self._pid == os.getpid():
-            return self._handles
-        self._pid, self._handles = os.getpid(), {}
-        try:
-            import pynvml
-        except Exception:  # not installed, or broken: the run has no cards to show, which is no error
-            return self._handles
-        try:
-            pynvml.nvmlInit()
-            count = int(pynvml.nvmlDeviceGetCount())
-            handles = {index: pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)}
-        except Exception:  # the library is there and no driver or card is: a login node, a laptop
-            return self._handles
-        self._library = pynvml
-        uuids = {index: _to_text(self._ask("uuid", pynvml.nvmlDeviceGetUUID, card)) for index, card in handles.items()}
-        visible = _choose_visible(os.environ.get("CUDA_VISIBLE_DEVICES"), uuids)
-        self._handles = {index: handles[index] for index in visible}
-        return self._handles
-
-    def _read(self, handle: Any) -> Counters:
-        library = self._library
-        found: Counters = {}
-        utilization = self._ask("gpu utilization", library.nvmlDeviceGetUtilizationRates, handle)
-        if utilization is not None:
-            found["utilization"] = float(utilization.gpu)
-        memory = self._ask("gpu memory", library.nvmlDeviceGetMemoryInfo, handle)
-        if memory is not None and memory.total:
-            found["mem_usage"] = 100.0 * memory.used / memory.total
-            found["mem_used_gb"] = memory.used / _GB
-            found["mem_free_gb"] = memory.free / _GB
-        sensor = getattr(library, "NVML_TEMPERATURE_GPU", 0)
-        temperature = self._ask("gpu temperature", library.nvmlDeviceGetTemperature, handle, sensor)
-        if temperature is not None:
-            found["temperature"] = float(temperature)
-        power_mw = self._ask("gpu power", library.nvmlDeviceGetPowerUsage, handle)
-        if power_mw is not None:
-            found["power_draw"] = power_mw / 1000.0
-        return found
-
-    def _ask(self, name: str, question: Callable[..., Any], *args: Any) -> Any:
-        """Return the answer, None where a card does not know: many lack one sensor or another."""
-        try:
-            return question(*args)
-        except Exception as error:  # pynvml's errors need its import to be named
-            self._note(name, error)
-            return None
-
-
-def _to_text(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _choose_visible(setting: str | None, uuids: dict[int, str]) -> list[int]:
-    """Return the cards that CUDA_VISIBLE_DEVICES lets a program use; like CUDA, stop at the first unknown one."""
-    if setting is None:
-        return list(uuids)
-    chosen: list[int] = []
-    for item in (part.strip() for part in setting.split(",")):
-        matching = [index for index, uuid in uuids.items() if item and (item == str(index) or uuid.startswith(item))]
-        if len(matching) != 1 or matching[0] in chosen:
-            break
-        chosen.append(matching[0])
-    return chosen
-
-
 def machine_facts() -> dict[str, Any]:
     """Describe the machine, for the record of a run; what is unknown is left out."""
     errors: list[Exception] = []
@@ -367,7 +295,7 @@ def machine_facts() -> dict[str, Any]:
         facts["memory_gb"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / _GB, 1)
     except (AttributeError, OSError, ValueError):
         pass
-    facts.update(_Gpus(lambda name, error: errors.append(error)).facts())
+    facts.update(Gpus(lambda name, error: errors.append(error)).facts())
     return {key: value for key, value in facts.items() if value != ""}
 
 

@@ -142,6 +142,7 @@ class ResourceMonitor:
 
             self._sampler = ResourceSampler(os.getpid(), is_global=self._options.is_global)
         self._sampler.sample()
+        self._sampler.sample_gpu()
         if moment < self._next_report:
             return
         iteration = self._iteration(moment - self._start)

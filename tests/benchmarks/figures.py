@@ -30,6 +30,7 @@ from tests.benchmarks.measure import (
     size_on_disk,
 )
 from tests.benchmarks.merging import merging
+from tests.benchmarks.monitored import monitored
 from tests.benchmarks.watched import watched
 
 POINTS = 100_000
@@ -262,4 +263,5 @@ ALL: dict[str, Callable[[Bench], list[Figure]]] = {
     "merging": merging,
     "finding": finding,
     "watched": watched,
+    "monitored": monitored,
 }

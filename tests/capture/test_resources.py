@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from localtrack.capture import resources
-from localtrack.capture.resources import ResourceSampler, machine_facts, tree_rss_bytes
+from localtrack.capture.resources import ResourceSampler, machine_facts, tree_io_bytes, tree_rss_bytes
 
 GB = 1 << 30
 
@@ -52,11 +52,49 @@ def fake_pynvml(count: int = 2, **changes: Any) -> ModuleType:
     return module
 
 
+def fake_amdsmi(count: int = 2, **changes: Any) -> ModuleType:
+    """Return a stand-in for AMD's library: card 0 has all sensors, the others what an Instinct card has."""
+
+    def temperature(card: str, sensor: str, metric: str) -> int:
+        module.asked.append((card, sensor))
+        if metric != "current" or (sensor == "edge" and card != "card0"):
+            raise FakeError("AMDSMI_STATUS_NOT_SUPPORTED")
+        return 40 if sensor == "edge" else 60
+
+    module: Any = ModuleType("amdsmi")
+    module.asked = []
+    module.AmdSmiTemperatureType = SimpleNamespace(EDGE="edge", HOTSPOT="hotspot")
+    module.AmdSmiTemperatureMetric = SimpleNamespace(CURRENT="current")
+    module.amdsmi_init = lambda: None
+    module.amdsmi_get_processor_handles = lambda: [f"card{index}" for index in range(count)]
+    module.amdsmi_get_gpu_device_uuid = lambda card: f"GPU-{card}"
+    module.amdsmi_get_gpu_activity = lambda card: {"gfx_activity": 70, "umc_activity": 5, "mm_activity": "N/A"}
+    module.amdsmi_get_gpu_vram_usage = lambda card: {"vram_total": 64 * 1024, "vram_used": 16 * 1024}
+    module.amdsmi_get_temp_metric = temperature
+    module.amdsmi_get_power_info = lambda card: {"current_socket_power": "N/A", "average_socket_power": 250}
+    module.amdsmi_get_gpu_asic_info = lambda card: {"market_name": "Fake Instinct"}
+    module.amdsmi_get_gpu_driver_info = lambda card: {"driver_name": "amdgpu", "driver_version": "6.8"}
+    vars(module).update(changes)
+    return module
+
+
+@pytest.fixture
+def amd_cards(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Install AMD's stand-in with two cards, all of them visible, and no NVIDIA library."""
+    module = fake_amdsmi()
+    monkeypatch.setitem(sys.modules, "amdsmi", module)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    for name in ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    return module
+
+
 @pytest.fixture
 def two_cards(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Install the stand-in with two cards, all of them visible."""
     module = fake_pynvml()
     monkeypatch.setitem(sys.modules, "pynvml", module)
+    monkeypatch.setitem(sys.modules, "amdsmi", None)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return module
 
@@ -74,7 +112,9 @@ def test_the_series_of_the_machine_have_clearmls_names() -> None:
     assert 0.001 < means["memory_used_gb"] < 100
     assert means["memory_free_gb"] > 0
     assert 0 <= means["disk_free_percent"] <= 100
-    rates = {"network_tx_mbs", "network_rx_mbs", "io_read_mbs", "io_write_mbs"}
+    rates = {
+        "network_tx_mbs", "network_rx_mbs", "io_read_mbs", "io_write_mbs", "process_io_read_mbs", "process_io_write_mbs",
+    }  # fmt: skip
     assert set(means) - rates - {"cpu_temperature"} == {
         "cpu_usage",
         "memory_used_gb",
@@ -141,6 +181,48 @@ def test_memory_counts_the_descendants() -> None:
     assert tree_rss_bytes(child.pid) == 0
 
 
+def test_disk_traffic_counts_the_descendants(tmp_path: Path) -> None:
+    """What a child writes to a disk is in the sum while it lives, and after it was waited for."""
+    if tree_io_bytes(psutil.Process().pid) is None:
+        pytest.skip("this kernel keeps no count of it")
+    code = (
+        "import os, sys; f = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT); os.write(f, os.urandom(4 << 20)); os.fsync(f)\n"
+        "print('up', flush=True); sys.stdin.read()\n"
+    )
+    folder = Path(__file__).parent if _is_in_memory(tmp_path) else tmp_path
+    before = tree_io_bytes(psutil.Process().pid)
+    path = folder / "written.bin"
+    child = subprocess.Popen([sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"up\n"
+        during = tree_io_bytes(psutil.Process().pid)
+    finally:
+        child.communicate(b"")
+        path.unlink()
+    after = tree_io_bytes(psutil.Process().pid)
+    assert before is not None
+    assert during is not None
+    assert after is not None
+    assert during[1] - before[1] >= 4 << 20
+    assert after[1] - before[1] >= 4 << 20
+
+
+def _is_in_memory(folder: Path) -> bool:
+    kinds = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
+    mount = next(parent for parent in (folder, *folder.parents) if str(parent) in kinds)
+    return kinds[str(mount)] == "tmpfs"
+
+
+def test_a_process_without_count_of_its_traffic_gives_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel has no such file, the two series are left out and nothing is an error."""
+    monkeypatch.setattr(resources, "_PROC", tmp_path)
+    assert tree_io_bytes(psutil.Process().pid) is None
+    sampler = ResourceSampler()
+    assert not any(name.startswith("process_io") for name in sampler.mean())
+    assert sampler.errors == ()
+
+
 def test_without_proc_psutil_sums_the_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Elsewhere than on Linux the same number comes from psutil."""
     ours = tree_rss_bytes(psutil.Process().pid)
@@ -193,14 +275,81 @@ def test_only_visible_cards_are_measured(
     assert {int(name.split("_")[1]) for name in ResourceSampler().gpu_means()} == cards
 
 
+def test_amd_cards_are_measured(amd_cards: Any) -> None:
+    """The same series as of other cards; the sensor that a card lacks is asked once, and what it calls N/A left out."""
+    sampler = ResourceSampler()
+    expected = {
+        "utilization": 70.0, "mem_usage": 25.0, "mem_used_gb": 16.0, "mem_free_gb": 48.0, "power_draw": 250.0,
+    }  # fmt: skip
+    assert sampler.gpu_means() == {
+        **{f"gpu_{number}_{name}": value for number in (0, 1) for name, value in expected.items()},
+        "gpu_0_temperature": 40.0,
+        "gpu_1_temperature": 60.0,
+    }
+    sampler.gpu_means()
+    assert amd_cards.asked.count(("card1", "edge")) == 1
+    assert sampler.errors == ()
+
+
+@pytest.mark.parametrize(
+    ("variables", "cards"),
+    [
+        ({"HIP_VISIBLE_DEVICES": "1"}, {1}),
+        ({"CUDA_VISIBLE_DEVICES": "0"}, {0}),
+        ({"CUDA_VISIBLE_DEVICES": "0", "HIP_VISIBLE_DEVICES": "1"}, {1}),
+        ({"ROCR_VISIBLE_DEVICES": "2,1", "HIP_VISIBLE_DEVICES": "0"}, {2}),
+        ({"ROCR_VISIBLE_DEVICES": "GPU-card1"}, {1}),
+        ({"HIP_VISIBLE_DEVICES": ""}, set()),
+    ],
+)
+def test_only_visible_amd_cards_are_measured(
+    amd_cards: Any, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], cards: set[int]
+) -> None:
+    """ROCm's variables choose as ROCm reads them: the runtime's first, HIP's among what that left."""
+    amd_cards.amdsmi_get_processor_handles = lambda: ["card0", "card1", "card2"]
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert {int(name.split("_")[1]) for name in ResourceSampler().gpu_means()} == cards
+
+
+def test_cards_of_two_makers_have_numbers_of_their_own(two_cards: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AMD's cards come after NVIDIA's, and the facts name all of them."""
+    monkeypatch.setitem(sys.modules, "amdsmi", fake_amdsmi(1))
+    assert {name.split("_")[1] for name in ResourceSampler().gpu_means()} == {"0", "1", "2"}
+    facts = machine_facts()
+    assert facts["gpu_count"] == 3
+    assert facts["gpu_type"] == "Fake 9000, Fake 9000, Fake Instinct"
+    assert facts["gpu_memory"] == "8GB, 8GB, 64GB"
+    assert facts["gpu_driver_version"] == "555.1, 6.8"
+
+
+def test_an_amd_card_that_answers_nothing_gives_errors_not_exceptions(amd_cards: Any) -> None:
+    """Each question that fails is told once; the run goes on without that series."""
+
+    def fail(*args: object) -> Any:
+        raise FakeError("AMDSMI_STATUS_API_FAILED")
+
+    for name in ("gpu_activity", "gpu_vram_usage", "temp_metric", "power_info"):
+        setattr(amd_cards, f"amdsmi_get_{name}", fail)
+    sampler = ResourceSampler()
+    assert sampler.gpu_means() == {}
+    assert len(sampler.errors) == 4
+
+
 def test_without_cards_there_are_no_series_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing library, and one without a driver, are ordinary."""
 
     def fail() -> None:
         raise FakeError("Driver Not Loaded")
 
-    for module in (None, fake_pynvml(nvmlInit=fail), fake_pynvml(0)):
+    pairs = [
+        (None, None),
+        (fake_pynvml(nvmlInit=fail), fake_amdsmi(amdsmi_init=fail)),
+        (fake_pynvml(0), fake_amdsmi(0)),
+    ]
+    for module, other in pairs:
         monkeypatch.setitem(sys.modules, "pynvml", module)
+        monkeypatch.setitem(sys.modules, "amdsmi", other)
         sampler = ResourceSampler()
         assert sampler.gpu_means() == {}
         assert sampler.errors == ()

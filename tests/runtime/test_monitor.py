@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import sys
+from types import ModuleType
 
 import pytest
 
@@ -133,3 +136,21 @@ def test_another_rank_reports_under_a_title_of_its_own(writer, clock):
     assert ":monitor:machine:rank01" in titles
     assert {title.partition(":rank")[2] for title in titles} == {"01"}
     assert writer.last_iteration() == 0
+
+
+def test_a_card_is_reported_by_its_mean(writer, clock, monkeypatch):
+    """What a card did between two reports counts, and not only what it does at the moment of the report."""
+    loads = itertools.cycle([0, 100])
+    library = ModuleType("amdsmi")
+    library.amdsmi_init = lambda: None
+    library.amdsmi_get_processor_handles = lambda: ["card"]
+    library.amdsmi_get_gpu_device_uuid = lambda card: "GPU-0"
+    library.amdsmi_get_gpu_activity = lambda card: {"gfx_activity": next(loads)}
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    monkeypatch.setitem(sys.modules, "amdsmi", library)
+    for name in ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    watched = ResourceMonitor(writer, monitor_options({"seconds_from_start": 20, "report_frequency_sec": 20}))
+    watch(watched, clock, 21)
+    found = reports.scalars(writer.folder, ":monitor:gpu", "gpu_0_utilization").of(":monitor:gpu", "gpu_0_utilization")
+    assert list(found.values) == pytest.approx([50.0], abs=10.0)
