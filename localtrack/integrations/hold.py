@@ -165,13 +165,13 @@ class TaskHold:
         if task is not None and session is not None:
             plain = {str(key): value for key, value in values.items() if not callable(value)}
             reports = SessionReports(session)
-            self._guarded("parameters", lambda: reports.parameters(section, plain, "hyper-parameters"))
+            self.attempt("parameters", lambda: reports.parameters(section, plain, "hyper-parameters"))
 
     def configuration(self, name: str, values: Mapping[str, Any]) -> None:
         """Record a configuration object. What can't be recorded is said."""
         task = self.start()
         if task is not None:
-            self._guarded("configuration", lambda: task.set_configuration_object(name, config_dict=values))
+            self.attempt("configuration", lambda: task.set_configuration_object(name, config_dict=values))
 
     def model(
         self,
@@ -213,9 +213,9 @@ class TaskHold:
             for key, value in (metadata or {}).items():
                 model.set_metadata(key, str(value))
 
-        self._guarded(f"model {path.name}", keep)
+        self.attempt(f"model {path.name}", keep)
 
-    def _guarded(self, place: str, action: Callable[[], object]) -> None:
+    def attempt(self, place: str, action: Callable[[], object]) -> None:
         """Do something of which a failure must not end the training; the captures don't see what it does."""
         self.context("integrations").guarded(place, action)
 

@@ -56,18 +56,19 @@ def watch(owner: Any, names: Iterable[str], find: Find) -> None:
     _wrap(owner, names, train)
 
 
-def watch_repetition(owner: Any, names: Iterable[str], kinds: Iterable[str]) -> None:
+def watch_repetition(owner: Any, names: Iterable[str], kinds: Iterable[str], only_with: str = "") -> None:
     """Within these functions, let the automatic captures leave alone what the training's integration records itself.
 
     Args:
         owner: the class that has the functions.
         names: theirs.
         kinds: what comes a second time there.
+        only_with: a kind without which the integration does not record these.
     """
     left = frozenset(kinds)
 
     def repeat(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not explicit.in_training():
+        if not explicit.in_training() or (only_with and not explicit.is_taken(only_with)):
             return call(*args, **kwargs)
         with explicit.repeating(left):
             return call(*args, **kwargs)

@@ -42,6 +42,11 @@ def in_training() -> bool:
     return bool(scope.training)
 
 
+def is_taken(kind: str) -> bool:
+    """Tell whether the integration of this thread's training records things of a kind."""
+    return kind in scope.training
+
+
 def taken_by(parties: Iterable[Any] | None) -> frozenset[str]:
     """Return what the integrations among a training's callbacks or loggers record."""
     return NOTHING.union(*(getattr(party, TAKES, NOTHING) for party in parties or ()))
