@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from localtrack.records.parameters import flatten
-from localtrack.services.parameters import merged
+from localtrack.services.parameters import merged, with_configuration
 from localtrack.services.recording import Place
 
 if TYPE_CHECKING:
@@ -63,3 +63,9 @@ class SessionReports:
         entries = flatten(values, section)
         if entries:
             self.session.record_inputs(lambda record: merged(record, entries), label, checked=False)
+
+    def configuration(self, name: str, text: str, kind: str, description: str) -> None:
+        """Store a configuration object as text; ``kind`` is how it is written, such as ``json``."""
+        session = self.session
+        change = with_configuration(session.ctx, session.folder, name, text, kind, description)
+        session.record_inputs(change, f"configuration: {name}", checked=False)

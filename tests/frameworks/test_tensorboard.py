@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 from pathlib import Path
@@ -300,3 +301,31 @@ def test_an_explicit_integration_stands_in(start, tmp_path, package):
                 writer.add_text(f"note/{tag}/a/b", "text", 1)
     assert set(points(task)) == {("before", "before"), ("after", "after")}
     assert {title for title, _ in samples(task)} == {f"note_{tag}" for tag in ("before", "scalars", "after")}
+
+
+@pytest.mark.parametrize("package", WRITERS)
+def test_custom_scalars(start, tmp_path, package):
+    """A layout of charts is a configuration of the task, and at its end each chart a plot of its curves."""
+    layout = {
+        "losses": {"both": ["Multiline", ["loss/train", "loss/(test|none)"]], "band": ["Margin", ["m", "low", "high"]]},
+        "other": {"empty": ["Multiline", ["nowhere"]]},
+    }
+    task = start()
+    with open_writer(package, tmp_path / "run") as writer:
+        writer.add_custom_scalars(layout)
+        for step in range(3000):
+            writer.add_scalar("loss/train", 1 / (step + 1), step)
+        for step in range(3):
+            for tag in ("loss/test", "low", "m", "high"):
+                writer.add_scalar(tag, step, step)
+    task.close()
+    assert json.loads(task.get_configuration_object("TensorBoard layout")) == layout
+    plots = {(plot["metric"], plot["variant"]): plot["plot"] for plot in task.get_reported_plots()}
+    assert set(plots) == {("both", "losses"), ("band", "losses")}
+    train, test = plots["both", "losses"]["data"]
+    assert (train["name"], test["name"]) == ("loss/train", "loss/test")
+    assert len(train["x"]) <= 1000
+    assert (train["x"][-1], test["x"]) == (2999, [0, 1, 2])
+    assert [(line["name"], line.get("fill")) for line in plots["band", "losses"]["data"]] == [
+        ("low", None), ("high", "tonexty"), ("m", None),
+    ]  # fmt: skip

@@ -53,18 +53,71 @@ print(json.dumps({
 """
 
 
-@pytest.fixture(scope="module")
-def facts(tmp_path_factory):
-    """What the task holds after the script."""
+GRAPHS = """
+import json, tempfile
+import tensorflow as tf
+folder = tempfile.mkdtemp()
+train, test = (tf.summary.create_file_writer(f"{folder}/{name}") for name in ("train", "test"))
+from localtrack import Task
+start = lambda name: Task.init("p", name, auto_resource_monitoring=False, reuse_last_task_id=False)
+first = start("first")
+with test.as_default():
+    tf.summary.scalar("loss", 9.0, step=7)
+with train.as_default():
+    tf.summary.scalar("loss", 8.0, step=7)
+
+@tf.function
+def train_step(x, step):
+    with train.as_default():
+        tf.summary.scalar("in/loss", x, step=step)
+        tf.summary.histogram("in/w", tf.random.normal([100]), step=step)
+        tf.summary.text("note", "hello", step=step)
+        tf.summary.image("picture", tf.zeros([1, 4, 4, 3]), step=step)
+        with tf.summary.record_if(tf.equal(step % 2, 0)):
+            tf.summary.scalar("in/even", x, step=step)
+    return x * 2
+
+def run(first, last):
+    for step in range(first, last):
+        assert float(train_step(tf.constant(step / 4), tf.constant(step, tf.int64))) == step / 2
+
+def points(task):
+    found = task.get_reported_scalars(max_samples=0)
+    return {f"{t}|{s}": list(zip(v["x"], v["y"])) for t, lines in found.items() for s, v in lines.items()}
+
+run(0, 5)
+known, plots, where = points(first), first.get_reported_plots(), first._where()
+first.close()
+run(5, 6)
+second = start("second")
+run(6, 8)
+later = points(second)
+second.close()
+from localtrack.services import reports
+print(json.dumps({
+    "first": known, "second": later, "plots": sorted({f"{plot['metric']}|{plot['variant']}" for plot in plots}),
+    "media": sorted(f"{item['series']}|{item['iteration']}" for item in reports.media(where)[0]),
+    "errors": [text for task in (first, second) for text in task.capture_errors if text.startswith("binding")],
+}))
+"""
+
+
+def outcome(folder, script):
+    """Run a script and return what it says of its task at the end."""
     pytest.importorskip("tensorflow")
-    folder = tmp_path_factory.mktemp("tf")
-    (folder / "script.py").write_text(textwrap.dedent(SCRIPT))
+    (folder / "script.py").write_text(textwrap.dedent(script))
     environment = {**os.environ, "LOCALTRACK_ROOT": str(folder / "store"), "TF_CPP_MIN_LOG_LEVEL": "3"}
     shown = subprocess.run(
         [sys.executable, "script.py"], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
     )
     assert shown.returncode == 0, shown.stderr
     return json.loads(shown.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory):
+    """What the task holds after the script."""
+    return outcome(tmp_path_factory.mktemp("tf"), SCRIPT)
 
 
 def test_scalars(facts):
@@ -91,3 +144,16 @@ def test_samples_plots_and_parameters(facts):
     ]  # fmt: skip
     assert "layer|w" in facts["plots"]
     assert facts["parameters"] == {"TB_hparams/lr": 0.5, "TB_hparams/units": 4}
+
+
+def test_summaries_of_graphs_and_of_writers_made_before(tmp_path):
+    """What a tf.function writes is recorded, in whichever task runs then; writers made before Task.init have their names."""
+    found = outcome(tmp_path, GRAPHS)
+    assert found["first"] == {
+        "loss|loss": [[7, 9.0]], "loss|train: loss": [[7, 8.0]], "in|loss": [[step, step / 4] for step in range(5)],
+        "in|even": [[0, 0.0], [2, 0.5], [4, 1.0]],
+    }  # fmt: skip
+    assert found["second"] == {"in|loss": [[6, 1.5], [7, 1.75]], "in|even": [[6, 1.5]]}
+    assert found["plots"] == ["in|w"]
+    assert found["media"] == sorted(f"{series}|{step}" for series in ("note", "picture") for step in range(5))
+    assert found["errors"] == []

@@ -5,6 +5,7 @@ Source: TensorBoard's summaries; ClearML's TensorBoard binding, measured.
 
 from __future__ import annotations
 
+import json
 import threading
 import weakref
 from collections import deque
@@ -12,11 +13,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from localtrack.bindings import BindingContext, observing
+from localtrack.bindings.summaries import layouts
 from localtrack.bindings.summaries.backlog import Backlog
 from localtrack.bindings.summaries.histograms import HistogramHistory
 from localtrack.bindings.summaries.names import Graph, Names
 from localtrack.services import figures
 from localtrack.store.journal import Reported
+from localtrack.store.scalars import SeriesPoints, read_scalars
 
 if TYPE_CHECKING:
     from localtrack.runtime.reporting import SessionReports
@@ -47,6 +50,7 @@ class Board:
         self._scalars = session.writer.scalars
         self._points: list[Reported] = []
         self._histograms: dict[tuple[str, str], HistogramHistory] = {}
+        self._layouts: dict[str, list[layouts.Chart]] = {}
         self._lock = threading.Lock()
         self._failed = failed
         self.backlog = Backlog(self._do)
@@ -144,6 +148,31 @@ class Board:
         line = {"name": name or tag, "data": values[[5, 4]].T, "labels": labels}
         self._plot(tag, "", figures.line_figure(tag, [line], "recall", "precision"), step)
 
+    def layout(self, folder: str, charts: list[layouts.Chart]) -> None:
+        """Keep the layout of a folder's charts as a configuration object; they are drawn when their curves are whole."""
+        self._layouts.setdefault(folder, []).extend(charts)
+        wanted = layouts.as_configuration(chart for charts in self._layouts.values() for chart in charts)
+        self._reports.configuration(
+            layouts.CONFIGURATION,
+            json.dumps(wanted, indent=2, ensure_ascii=False),
+            "json",
+            "charts of add_custom_scalars",
+        )
+
+    def _draw_layouts(self) -> None:
+        for folder, charts in self._layouts.items():
+            graphs = self.names.of(folder).scalars()
+            for chart in charts:
+                tags = chart.matching(graphs)
+                curves = {tag: self._points_of(graphs[tag]) for tag in tags}
+                if curves:
+                    last = max(points.iterations[-1] for points in curves.values())
+                    self._plot(chart.title, chart.category, chart.figure(curves), last)
+
+    def _points_of(self, graph: Graph) -> SeriesPoints:
+        found = read_scalars(self._session.writer.layout.scalars, graph.title, graph.series)
+        return found.of(graph.title, graph.series)
+
     def parameters(self, values: Mapping[str, Any]) -> None:
         """Merge hyper-parameters into the task's section ``TB_hparams``."""
         self._reports.parameters(SECTION, values, "hyper-parameters of TensorBoard")
@@ -152,6 +181,10 @@ class Board:
         """Report what waits, and the surfaces that have grown since they were reported."""
         self.backlog.close()
         self._write_points()
+        try:
+            self._draw_layouts()
+        except Exception as error:  # the binding border
+            self._failed("layout", error)
         with self._lock:
             for history in self._histograms.values():
                 if not history.is_reported:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from localtrack.bindings.summaries import layouts
 from localtrack.bindings.summaries.board import Board
 from localtrack.runtime import explicit
 
@@ -97,6 +98,9 @@ class EventReader:
         """
         if tag == HPARAMS_TAG:
             self._read_hparams(metadata.plugin_data.content)
+            return
+        if tag == layouts.TAG:
+            self.board.layout(self._folder, layouts.charts_of(tensor.texts()))
             return
         plugin = metadata.plugin_data.plugin_name
         if plugin:

@@ -98,6 +98,10 @@ class FolderNames:
             self._scalars = {}
         return self._scalars.get(tag) or self._scalars.setdefault(tag, self._new_scalar(tag))
 
+    def scalars(self) -> dict[str, Graph]:
+        """Return the graphs of the scalars that there are, by tag."""
+        return dict(self._scalars)
+
     def histogram(self, tag: str) -> Graph:
         """Return the plot of a histogram."""
         return self._other("Histograms", tag)
