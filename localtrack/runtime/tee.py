@@ -1,12 +1,14 @@
 """A copy of what the process prints, taken beside the print: the user's streams stay what they are.
 
-Progress bars overwrite their line with carriage returns; only the line as it stood at its end is kept.
+Progress bars overwrite their line with carriage returns; only the line as it stood at its end is kept. Where several lines
+are drawn over, a :class:`~localtrack.runtime.live_region.LiveRegion` does the same for them.
 
 Source: ClearML's console capture, measured; docs/format/v1.md, "console/<writer>-<n>.txt".
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
@@ -16,18 +18,23 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     import logging
 
+    from localtrack.runtime.live_region import LiveRegion
+
 PARTIAL_FLUSH_S = 10.0
 PARTIAL_LIMIT = 1 << 20
+
+#: What starts a stretch in which lines are drawn over: going up, or hiding the cursor.
+_DRAWING = re.compile(r"\x1b\[(?:\d*[AF]|\?25l)")
+_LEFT_OF_DRAWING = re.compile(r"\x1b\[(?:\?25[lh]|\d*[ABEFGJK])")
 
 Sink = Callable[[str, list[str]], None]
 
 
 def collapse(line: str) -> str:
-    """Return what a terminal would show of a line: the text after its last carriage return."""
-    if "\r" not in line:
-        return line
-    parts = [part for part in line.split("\r") if part]
-    return parts[-1] if parts else ""
+    """Return what a terminal would show of a line: the text after its last carriage return, with its colours."""
+    if "\r" in line:
+        line = next((part for part in reversed(line.split("\r")) if part), "")
+    return _LEFT_OF_DRAWING.sub("", line) if "\x1b" in line else line
 
 
 class LineCollector:
@@ -38,11 +45,15 @@ class LineCollector:
         self._sink = sink
         self._partial = ""
         self._since = 0.0
+        self._region: LiveRegion | None = None
         self._lock = threading.RLock()
 
     def feed(self, text: str) -> None:
         """Take text as it is printed."""
         with self._lock:
+            if self._region is not None or ("\x1b" in text and _DRAWING.search(text)):
+                self._draw(text)
+                return
             if "\n" not in text:
                 if not self._partial:
                     self._since = time.monotonic()
@@ -54,15 +65,44 @@ class LineCollector:
             self._since = time.monotonic()
             self._sink(self._code, [collapse(line) for line in lines])
 
+    def _draw(self, text: str) -> None:
+        """Take text while lines are drawn over."""
+        if self._region is None:
+            from localtrack.runtime.live_region import LiveRegion
+
+            self._region, self._partial = LiveRegion(self._partial), ""
+            self._since = time.monotonic()
+        self._give(self._region.feed(text))
+
+    def _give(self, lines: list[str]) -> None:
+        region = self._region
+        if region is not None and region.is_over:
+            rest, self._partial = region.end()
+            self._region, self._since = None, time.monotonic()
+            lines += rest
+        if lines:
+            self._sink(self._code, lines)
+
+    def _flush_region(self, region: LiveRegion, older_than_s: float) -> None:
+        if time.monotonic() - self._since < older_than_s:
+            self._give(region.pause())
+            return
+        self._since = time.monotonic()
+        self._give(region.snapshot())
+
     def rebind(self, sink: Sink) -> None:
         """Forget the unfinished line and write to another sink."""
         self._lock = threading.RLock()
+        self._region = None
         self._partial = ""
         self._sink = sink
 
     def flush_partial(self, *, older_than_s: float = 0.0) -> None:
         """Write out an unfinished line, such as a progress bar's, when it has stood for a while."""
         with self._lock:
+            if self._region is not None:
+                self._flush_region(self._region, older_than_s)
+                return
             if self._partial and time.monotonic() - self._since >= older_than_s:
                 text, self._partial = collapse(self._partial), ""
                 if text:
