@@ -53,7 +53,7 @@ def watch(owner: Any, names: Iterable[str], find: Find) -> None:
                     ended(result, error)
         return result
 
-    _wrap(owner, names, train)
+    wrap(owner, names, train)
 
 
 def watch_repetition(owner: Any, names: Iterable[str], kinds: Iterable[str], only_with: str = "") -> None:
@@ -73,10 +73,11 @@ def watch_repetition(owner: Any, names: Iterable[str], kinds: Iterable[str], onl
         with explicit.repeating(left):
             return call(*args, **kwargs)
 
-    _wrap(owner, names, repeat)
+    wrap(owner, names, repeat)
 
 
-def _wrap(owner: Any, names: Iterable[str], wrapper: Callable[..., Any]) -> None:
+def wrap(owner: Any, names: Iterable[str], wrapper: Callable[..., Any]) -> None:
+    """Let ``wrapper(call, args, kwargs)`` stand for functions, each once, for the life of the process."""
     patches = Patches(say_failed)
     for name in names:
         if (id(owner), name) not in _watched:
