@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from localtrack.api.model import InputModel, Model, OutputModel
     from localtrack.api.storage import StorageManager
     from localtrack.api.task import Task
+    from localtrack.automation.pipelines import PipelineController, PipelineDecorator
     from localtrack.records.status import TaskTypes
     from localtrack.runtime.as_clearml import use_as_clearml
 
 __version__ = "0.1.0"
 __all__ = [
-    "InputModel", "Logger", "Model", "OutputModel", "StorageManager", "Task", "TaskTypes", "__version__", "use_as_clearml",
+    "InputModel", "Logger", "Model", "OutputModel", "PipelineController", "PipelineDecorator", "StorageManager", "Task",
+    "TaskTypes", "__version__", "use_as_clearml",
 ]  # fmt: skip
 
 _HOMES = {
@@ -30,6 +32,8 @@ _HOMES = {
     "Model": "localtrack.api.model",
     "InputModel": "localtrack.api.model",
     "OutputModel": "localtrack.api.model",
+    "PipelineController": "localtrack.automation.pipelines.controller",
+    "PipelineDecorator": "localtrack.automation.pipelines.decorator",
     "StorageManager": "localtrack.api.storage",
     "TaskTypes": "localtrack.records.status",
     "use_as_clearml": "localtrack.runtime.as_clearml",

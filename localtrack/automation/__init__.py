@@ -1,4 +1,4 @@
-"""Searches over parameters, schedules and triggers, under ClearML's names: what starts tasks by itself.
+"""Searches over parameters, pipelines, schedules and triggers, under ClearML's names: what starts tasks by itself.
 
 Each name loads its module on first use.
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         UniformIntegerParameterRange,
         UniformParameterRange,
     )
+    from localtrack.automation.pipelines import PipelineController, PipelineDecorator
     from localtrack.automation.scheduler import TaskScheduler
     from localtrack.automation.trigger import TriggerScheduler
 
@@ -28,6 +29,8 @@ _HOMES = {
     "HyperParameterOptimizer": "optimization",
     "Objective": "optimization",
     "RandomSearch": "optimization",
+    "PipelineController": "pipelines.controller",
+    "PipelineDecorator": "pipelines.decorator",
     "DiscreteParameterRange": "parameters",
     "LogUniformParameterRange": "parameters",
     "ParameterSet": "parameters",
@@ -38,8 +41,8 @@ _HOMES = {
 }
 __all__ = [
     "ClearmlJob", "DiscreteParameterRange", "GridSearch", "HyperParameterOptimizer", "LogUniformParameterRange", "Objective",
-    "ParameterSet", "RandomSearch", "TaskScheduler", "TriggerScheduler", "UniformIntegerParameterRange",
-    "UniformParameterRange",
+    "ParameterSet", "PipelineController", "PipelineDecorator", "RandomSearch", "TaskScheduler", "TriggerScheduler",
+    "UniformIntegerParameterRange", "UniformParameterRange",
 ]  # fmt: skip
 
 

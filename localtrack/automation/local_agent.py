@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 from localtrack.errors import LocaltrackError
@@ -22,8 +23,13 @@ WATCH_S = 0.5
 QUEUE_PREFIX = "local-"
 
 
-def launch(ctx: StoreContext, task_id: str) -> subprocess.Popen[bytes]:
+def launch(ctx: StoreContext, task_id: str, more: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
     """Queue a draft for this machine alone, and start what runs it.
+
+    Args:
+        ctx: the store.
+        task_id: the draft.
+        more: further environment variables of the run.
 
     Raises:
         OSError: no process can be started.
@@ -36,6 +42,7 @@ def launch(ctx: StoreContext, task_id: str) -> subprocess.Popen[bytes]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("LOCALTRACK_PARENT")}
     for name in ("LOCALTRACK_TASK_ID", "LOCALTRACK_CLAIM", "LOCALTRACK_AGENT"):
         env.pop(name, None)  # the agent is no part of the run of the task that starts it
+    env.update(more or {})
     return subprocess.Popen(
         command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -12,7 +12,6 @@ from typing import Any
 
 from localtrack.errors import UnsupportedError
 
-PIPELINES = "run the steps as tasks of their own: Task.create and Task.enqueue, or one script that calls them in turn"
 DATASETS = "keep the data in a folder and record its path with Task.connect, or store it with Task.upload_artifact"
 WATCHERS = "add_task_trigger of localtrack.automation.TriggerScheduler calls a function for each task that fits"
 FILES = "StorageManager copies and lists files by URL"

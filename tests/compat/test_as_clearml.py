@@ -180,7 +180,7 @@ class TestInCode:
     def test_what_is_not_there_says_so_at_use(self) -> None:
         """Names of parts that localtrack does not have can be imported and inherited from; using them names another way."""
         use_as_clearml()
-        from clearml import Dataset, PipelineController
+        from clearml import Dataset
         from clearml.automation.auto_scaler import AutoScaler
         from clearml.automation.monitor import Monitor
 
@@ -190,7 +190,7 @@ class TestInCode:
             ):
                 use()
 
-        class Mine(PipelineController):  # type: ignore[misc]
+        class Mine(Dataset):  # type: ignore[misc]
             pass
 
         with pytest.raises(NotImplementedError, match="Mine"):
@@ -222,6 +222,19 @@ class TestInCode:
 
         with pytest.raises(UnsupportedError, match=r"Dataset\.get"):
             Dataset.get(dataset_id="x")
+
+    def test_pipelines_are_those_of_localtrack(self) -> None:
+        """All places that ClearML has them in mean one class."""
+        use_as_clearml()
+        import clearml
+        from clearml.automation import PipelineController
+        from clearml.automation.controller import PipelineDecorator
+
+        import localtrack
+
+        assert clearml.PipelineController is PipelineController is localtrack.PipelineController
+        assert clearml.PipelineDecorator is PipelineDecorator is localtrack.PipelineDecorator
+        assert issubclass(PipelineDecorator, PipelineController)
 
     def test_every_module_imports(self) -> None:
         """Each file of the package is importable and holds what it promises."""

@@ -1,4 +1,4 @@
-"""Searches over parameters, schedules and triggers: those of localtrack; pipelines: not there yet."""
+"""Searches over parameters, pipelines, schedules and triggers: those of localtrack."""
 
 import importlib
 

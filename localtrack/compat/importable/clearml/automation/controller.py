@@ -1,5 +1,4 @@
-"""Automation: not there yet."""
+"""Pipelines: those of localtrack."""
 
-from localtrack.compat.unsupported import PIPELINES, unsupported_module
-
-__getattr__ = unsupported_module(__name__, PIPELINES)
+from localtrack.automation.pipelines.controller import PipelineController  # noqa: F401
+from localtrack.automation.pipelines.decorator import PipelineDecorator  # noqa: F401
