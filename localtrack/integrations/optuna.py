@@ -143,10 +143,12 @@ class LocaltrackCallback:
             self.begin(study)
         hold = self._hold
         assert hold is not None
-        for name, value in zip(self._names(study), trial.values or (), strict=False):
+        # of a pruned trial the value is what it reported last
+        values = trial.values if trial.state == TrialState.COMPLETE else ()
+        for name, value in zip(self._names(study), values, strict=False):
             hold.scalar(OBJECTIVE, name, value, trial.number, is_absolute=True)
         self._best = _best_of(study, [one for one in (self._best, trial) if one is not None])
-        if self._best is not None and trial.values:
+        if self._best is not None and values:
             hold.scalar(BEST, self._names(study)[0], self._best.value, trial.number, is_absolute=True)
         for name, value in trial.params.items():
             hold.scalar(PARAMETERS, name, value, trial.number, is_absolute=True)
