@@ -98,6 +98,7 @@ BUILT_IN: tuple[BindingSpec, ...] = (
         "plotly.io._renderers", "plotly.io._html", "plotly.io._kaleido", "plotly.io._base_renderers", "plotly.io.kaleido",
     ),
     _built_in("catboost", "catboost", "catboost.core"),
+    _built_in("fastai", "fastai", "fastai.learner"),
     _built_in("joblib", "joblib scikit", "joblib.numpy_pickle", "joblib"),
     _built_in("keras", "tensorflow", "keras.src.saving.saving_api", "keras.saving", "keras.models"),
     _built_in("lightgbm", "lightgbm", "lightgbm.basic", "lightgbm.engine", "lightgbm.sklearn", "lightgbm"),

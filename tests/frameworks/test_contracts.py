@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -311,3 +312,23 @@ class TestCatboost(BoosterContract):
         import catboost
 
         catboost.CatBoostRegressor(iterations=2, verbose=0, allow_writing_files=False).fit(X, Y)
+
+
+@pytest.mark.skipif(find_spec("fastai") is None, reason="fastai is not installed")
+class TestFastai(BoosterContract):
+    """fastai."""
+
+    binding = "localtrack.bindings.fastai"
+
+    def use(self, folder: Path) -> None:
+        """Train."""
+        import fastai.callback.progress  # noqa: F401  (gives learners no_bar)
+        import torch
+        from fastai.data.core import DataLoaders
+        from fastai.learner import Learner
+
+        rows = list(zip(torch.rand(8, 2), torch.rand(8, 1), strict=True))
+        data = DataLoaders.from_dsets(rows, rows, bs=4, device="cpu")
+        learner = Learner(data, torch.nn.Linear(2, 1), loss_func=torch.nn.MSELoss())
+        with learner.no_bar(), learner.no_logging():
+            learner.fit(1)
