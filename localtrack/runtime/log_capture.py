@@ -6,9 +6,12 @@ Source: ClearML's Logger.capture_logging.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from localtrack.runtime import descriptors
+from localtrack.runtime.ownership import CAPTURED_VARIABLE
 from localtrack.runtime.tee import TeeStream
 
 DEFAULT_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
@@ -34,7 +37,9 @@ def captured_logging(sink: Callable[[str, list[str]], None]) -> Iterator[None]:
         sink: gets the stream code and the lines, formatted as the root's first handler does.
     """
     root = logging.getLogger()
-    if any(isinstance(h, logging.StreamHandler) and isinstance(h.stream, TeeStream) for h in root.handlers):
+    streams = [handler.stream for handler in root.handlers if isinstance(handler, logging.StreamHandler)]
+    places = descriptors.captured_places() if CAPTURED_VARIABLE in os.environ else frozenset()
+    if any(isinstance(stream, TeeStream) or descriptors.leads_to(stream, places) for stream in streams):
         yield
         return
     handler = _ConsoleHandler(sink)

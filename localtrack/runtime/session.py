@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from localtrack.runtime.exits import ExitWatch, Outcome, main_frame
 from localtrack.runtime.kernels import running_notebook
 from localtrack.runtime.monitor import MonitorOptions, ResourceMonitor
 from localtrack.runtime.ownership import (
+    CAPTURED_VARIABLE,
     CHILD,
     FRAMEWORKS_VARIABLE,
     OWNER,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from localtrack.capture.launch import Launch
     from localtrack.runtime.bindings import Bindings
     from localtrack.runtime.captures import Captures
+    from localtrack.runtime.descriptors import DescriptorCapture
     from localtrack.runtime.notebooks import NotebookWatch
     from localtrack.runtime.registered import RegisteredFrames
     from localtrack.services.recording import Recorder
@@ -61,7 +63,8 @@ class SessionOptions:
 
     Attributes:
         arguments: whether parsers are recorded; a dict names single arguments, ``*`` the rest.
-        streams: which of ``stdout``, ``stderr``, ``logging`` are captured.
+        streams: which of ``stdout``, ``stderr``, ``logging`` are captured, and whether by ``descriptors``; without that
+            word the setting ``capture_descriptors`` says it.
         monitor: how the machine's load is reported; None when it is not.
         remote: an agent runs this task: stored inputs go into the script instead of out of it.
         frameworks: which frameworks are watched, as ``auto_connect_frameworks`` says it.
@@ -122,6 +125,7 @@ class Session:
         self._capture: threading.Thread | None = None
         self._hurry: Callable[[], None] = lambda: None
         self._tee: ConsoleTee | None = None
+        self._descriptors: DescriptorCapture | None = None
         self._exits: ExitWatch | None = None
         self._signals: SignalWatch | None = None
         self._is_ending = False
@@ -237,9 +241,28 @@ class Session:
             stdout=streams.get("stdout", False),
             stderr=streams.get("stderr", False),
             log=streams.get("logging", False),
+            is_left=self._capture_descriptors(),
         )
         self._tee.install()
         self.writer.on_tick.append(self._tee.flush_old_partials)
+
+    def _capture_descriptors(self) -> Callable[[Any], bool]:
+        """Capture the descriptors, where that is asked for; returns what tells which streams are captured by them."""
+        is_ours = self.role == OWNER or self.is_rank
+        if is_ours and not self.options.streams.get("descriptors", self.ctx.settings.capture_descriptors):
+            return lambda stream: False
+        if not is_ours and CAPTURED_VARIABLE not in os.environ:
+            return lambda stream: False
+        from localtrack.runtime import descriptors
+
+        if is_ours:
+            self._descriptors = descriptors.capture_for(self.writer, self._take_streams)
+        places = descriptors.captured_places() if not is_ours or self._descriptors is not None else frozenset()
+        return lambda stream: descriptors.leads_to(stream, places)
+
+    def _take_streams(self) -> None:
+        if self._tee is not None and not self._is_ending:
+            self._tee.take_left()
 
     def _start_child(self) -> None:
         self.writer.start()
@@ -345,6 +368,8 @@ class Session:
             self._guarded(self.argument_feed.remove)
         if self._tee is not None:
             self._guarded(self._tee.remove)
+        if self._descriptors is not None:
+            self._guarded(partial(self._descriptors.close, self.ctx.settings.exit_wait_s))
         if self._exits is not None:
             self._exits.remove()
         if not exiting:
@@ -527,6 +552,8 @@ class Session:
             self.bindings.renew_lock()
         if self._tee is not None:
             self._tee.rebind(_write_to_current)
+        if self._descriptors is not None:
+            self._descriptors.abandon()
         atexit.unregister(self._at_exit)
 
 

@@ -32,6 +32,7 @@ from localtrack.services.context import StoreContext, current_user, open_context
 from localtrack.store.documents import now
 
 _ENVIRONMENT_NAME = re.compile(r"(?!LOCALTRACK_)[^=\0]+")
+DESCRIPTORS = "descriptors"
 STREAMS = ("stdout", "stderr", "logging")
 
 
@@ -73,10 +74,11 @@ class Started:
 
 
 def stream_choice(value: bool | Mapping[str, bool]) -> dict[str, bool]:
-    """Return which streams are captured for ClearML's ``auto_connect_streams``."""
-    if isinstance(value, Mapping):
-        return {name: bool(value.get(name, False)) for name in STREAMS}
-    return {name: bool(value) for name in STREAMS}
+    """Return which streams are captured for ClearML's ``auto_connect_streams``; True leaves the descriptors to the setting."""
+    if not isinstance(value, Mapping):
+        return {name: bool(value) for name in STREAMS}
+    by_descriptors = bool(value.get(DESCRIPTORS, False))  # which takes everything, whoever writes it
+    return {DESCRIPTORS: by_descriptors, **{name: by_descriptors or bool(value.get(name, False)) for name in STREAMS}}
 
 
 def start(request: InitRequest, frame: FrameType) -> Started:

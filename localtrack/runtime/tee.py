@@ -202,13 +202,24 @@ class ConsoleTee:
         stdout: whether stdout is captured.
         stderr: whether stderr is captured.
         log: whether what logging handlers write to them is captured, also handlers that hold the stream from before.
+        is_left: tells of a stream that something else takes down already.
     """
 
-    def __init__(self, sink: Sink, *, stdout: bool = True, stderr: bool = True, log: bool = True) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        stdout: bool = True,
+        stderr: bool = True,
+        log: bool = True,
+        is_left: Callable[[Any], bool] = lambda stream: False,
+    ) -> None:
         self._collectors = {"stdout": LineCollector("o", sink), "stderr": LineCollector("e", sink)}
         self._wanted = {"stdout": stdout, "stderr": stderr}
         self._log = log
+        self._is_left = is_left
         self._mark = LoggingMark()
+        self._has_mark = False
         self._installed: dict[str, tuple[Any, TeeStream]] = {}
         self._handlers: list[tuple[logging.StreamHandler[Any], Any, TeeStream]] = []
 
@@ -216,15 +227,21 @@ class ConsoleTee:
         """Put the tees in place; a stream that is None (no console) is left alone."""
         for name, on in self._wanted.items():
             original = getattr(sys, name)
-            if original is None or not (on or self._log):
+            if name in self._installed or original is None or not (on or self._log) or self._is_left(original):
                 continue
             tee = TeeStream(original, self._collectors[name], self._condition(on))
             self._installed[name] = (original, tee)
             setattr(sys, name, tee)
-        if any(on is not self._log for on in self._wanted.values()):
+        if not self._has_mark and any(on is not self._log for on in self._wanted.values()):
+            self._has_mark = True
             self._mark.install()
         if self._log:
             self._redirect_handlers()
+
+    def take_left(self) -> None:
+        """Capture the streams that were left as well: nothing else takes them down any more."""
+        self._is_left = lambda stream: False
+        self.install()
 
     def _condition(self, on: bool) -> Callable[[], bool]:
         """Return what decides over a write: where logging and other writes are treated alike, nothing has to."""
