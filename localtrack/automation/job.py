@@ -5,8 +5,7 @@ Source: ClearML's clearml.automation.job; docs/how-to/optimize.md.
 
 from __future__ import annotations
 
-import hashlib
-import json
+import math
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from localtrack.api.policy import refuse
+from localtrack.automation.overrides import apply_overrides, content_hash
 from localtrack.errors import InvalidValueError, LocaltrackError, TaskNotFoundError, UsageError
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
@@ -25,11 +25,12 @@ from localtrack.store.documents import seconds
 
 if TYPE_CHECKING:
     from localtrack.api.task import Task
+    from localtrack.automation.local_agent import LocalAgent
 
 ENDED = frozenset({Status.STOPPED, Status.COMPLETED, Status.FAILED, Status.PUBLISHED, Status.CLOSED})
 POLL_LIMIT_S = 1.0
+ASK_AGAIN_S = 60.0
 HASH_KEY = "content_hash"
-_CODE = ("repository", "branch", "commit", "entry_point", "working_dir", "argv", "launcher", "binary")
 
 
 class BaseJob:
@@ -45,6 +46,7 @@ class BaseJob:
         self.task = task
         self.task_parameter_override: dict[str, Any] = {}
         self._is_cached = False
+        self._asked_to_stop = -math.inf
         self._ctx: StoreContext = open_context()
 
     def record(self) -> TaskRecord:
@@ -77,7 +79,13 @@ class BaseJob:
         return True
 
     def abort(self) -> None:
-        """Ask the task to stop, or take it out of its queue; one that has ended is left alone."""
+        """Ask the task to stop, or take it out of its queue; one that has ended is left alone.
+
+        Asking again does nothing for a minute: the task may be saving a checkpoint.
+        """
+        if time.monotonic() - self._asked_to_stop < ASK_AGAIN_S:
+            return
+        self._asked_to_stop = time.monotonic()
         try:
             lifecycle.request_stop(self._ctx, self.task.id, "aborted by the program that started it")
         except (UsageError, TaskNotFoundError):
@@ -311,9 +319,7 @@ class ClearmlJob(BaseJob):
 class LocalClearmlJob(ClearmlJob):
     """A job that this machine runs itself, under an agent of its own that ends with this process."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._agent: subprocess.Popen[bytes] | None = None
+    _agent: LocalAgent | None = None
 
     def launch(self, queue_name: str | None = None) -> bool:
         """Start the task in a process of its own.
@@ -348,17 +354,18 @@ class LocalClearmlJob(ClearmlJob):
             return None
         return 0 if self.is_completed() else 1
 
-    def status(self, force: bool = False) -> str:
-        """Return the status; ``failed`` when the process that was to run the task is gone."""
-        found = super().status(force)
-        if self._agent is None or found not in (Status.QUEUED, Status.IN_PROGRESS) or self._agent.poll() is None:
+    def record(self) -> TaskRecord:
+        """Return the task as it is now; one that waits for an agent that is gone is failed."""
+        found = super().record()
+        if self._agent is None or found.state is not Status.QUEUED or self._agent.poll() is None:
             return found
-        found = super().status(force)  # it may have written the end just before it left
-        if found != Status.QUEUED:
+        found = super().record()  # it may have taken the task just before it left
+        if found.state is not Status.QUEUED:
             return found
         lifecycle.dequeue(self._ctx, self.task.id)
-        self.task.mark_failed(force=True, status_reason="launch failed", status_message="the local agent ended early")
-        return super().status(force)
+        message = f"its agent ended early, with code {self._agent.poll()}; the last that it said: {self._agent.said()}"
+        self.task.mark_failed(force=True, status_reason="launch failed", status_message=message)
+        return super().record()
 
 
 class RunningJob(BaseJob):
@@ -378,61 +385,12 @@ class RunningJob(BaseJob):
 TrainsJob = ClearmlJob
 
 
-def content_hash(record: TaskRecord, change: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> str:
-    """Return what two tasks share that will do the same: code, parameters, configuration, container, input models.
+def has_agent(ctx: StoreContext, queue: str) -> bool:
+    """Tell whether an agent that is not known to be dead takes tasks from a queue."""
+    from localtrack.queue.agents import Agents
+    from localtrack.services.liveness import owner_alive
 
-    Args:
-        record: the task.
-        change: changes the description before it is hashed.
-    """
-    script = {name: record.script.get(name) for name in _CODE}
-    for name in ("diff", "source", "requirements"):
-        part = record.script.get(name)
-        script[name] = part.get("sha256") if isinstance(part, Mapping) else part
-    body: dict[str, Any] = {
-        "script": script,
-        "hyper_params": {name: item.get("value") for name, item in record.parameters.items()},
-        "configs": {name: item.get("sha256") for name, item in record.configuration.items()},
-        "docker": dict(record.container),
-        "models": [model.get("id") for model in record.input_models],
-    }
-    text = json.dumps(change(body) if change else body, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def apply_overrides(
-    task: Task,
-    parameters: Mapping[str, Any] | None = None,
-    fields: Mapping[str, Any] | None = None,
-    configurations: Mapping[str, str | Mapping[str, Any]] | None = None,
-) -> None:
-    """Change a draft.
-
-    Args:
-        task: the draft.
-        parameters: values by ``Section/name``, with their types; a text for a parameter of another type is read as it.
-        fields: values by ClearML's dotted names, such as ``script.branch``; None takes a value away.
-        configurations: dicts or texts by name of the configuration object.
-
-    Raises:
-        InvalidValueError: a field that can't be changed so; names it.
-    """
-    if parameters:
-        task.update_parameters(parameters)
-    if fields:
-        body: dict[str, Any] = {}
-        for name, value in fields.items():
-            *path, last = name.split(".")
-            place = body
-            for part in path:
-                place = place.setdefault(part, {})
-            place[last] = "" if value is None else value
-        task.update_task(body)
-    for name, content in (configurations or {}).items():
-        if isinstance(content, str):
-            task.set_configuration_object(name, config_text=content)
-        else:
-            task.set_configuration_object(name, config_dict=content)
+    return any(queue in one.queues and owner_alive(one.owner) is not False for one in Agents(ctx.store).list())
 
 
 def read_metric(ctx: StoreContext, record: TaskRecord, title: str, series: str) -> dict[str, Any] | None:

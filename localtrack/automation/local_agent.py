@@ -20,10 +20,54 @@ from localtrack.services import lifecycle
 from localtrack.services.context import StoreContext, open_context
 
 WATCH_S = 0.5
+READ_S = 5.0
 QUEUE_PREFIX = "local-"
 
 
-def launch(ctx: StoreContext, task_id: str, more: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+class LocalAgent:
+    """The process of an agent.
+
+    Args:
+        command: what starts it.
+        env: its whole environment.
+    """
+
+    def __init__(self, command: list[str], env: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        self._last = "nothing"
+        self._reader = threading.Thread(target=self._read, name="localtrack-agent", daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        """Keep the last line that the agent prints, and take note of its end."""
+        assert self._process.stdout is not None
+        with self._process.stdout as output:
+            for line in output:
+                self._last = line.decode("utf-8", "replace").strip() or self._last
+        self._process.wait()
+
+    def poll(self) -> int | None:
+        """Return its exit code; None while it runs."""
+        return self._process.poll()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end.
+
+        Raises:
+            TimeoutExpired: it still runs.
+        """
+        return self._process.wait(timeout)
+
+    def said(self) -> str:
+        """Return the last line that it printed, once it has ended."""
+        self._reader.join(READ_S)
+        return self._last
+
+
+def launch(ctx: StoreContext, task_id: str, more: Mapping[str, str] | None = None) -> LocalAgent:
     """Queue a draft for this machine alone, and start what runs it.
 
     Args:
@@ -43,10 +87,7 @@ def launch(ctx: StoreContext, task_id: str, more: Mapping[str, str] | None = Non
     for name in ("LOCALTRACK_TASK_ID", "LOCALTRACK_CLAIM", "LOCALTRACK_AGENT"):
         env.pop(name, None)  # the agent is no part of the run of the task that starts it
     env.update(more or {})
-    return subprocess.Popen(
-        command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
+    return LocalAgent(command, env)
 
 
 def main(root: str, queue: str, parent: int) -> None:

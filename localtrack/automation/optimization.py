@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from localtrack.automation.adoption import adopt_jobs, open_run
-from localtrack.automation.job import BaseJob, ClearmlJob, LocalClearmlJob
+from localtrack.automation.job import BaseJob, ClearmlJob, LocalClearmlJob, has_agent
 from localtrack.automation.objective import MultiObjective, Objective
 from localtrack.automation.optimization_report import Report
 from localtrack.automation.parameters import Parameter
@@ -158,7 +158,14 @@ class HyperParameterOptimizer:
             UsageError: it was started already.
         """
         if not issubclass(_class_of(self.optimizer), LocalClearmlJob):
-            open_context().queues.get(self.execution_queue)
+            queue = self.optimizer._execution_queue
+            open_context().queues.get(queue)
+            if not has_agent(open_context(), queue):
+                LOG.warning(
+                    "no agent takes tasks from queue %r yet: `localtrack agent start --queue %s` starts one",
+                    queue,
+                    queue,
+                )
         if self._thread is not None:
             raise UsageError("this search was started already: make another HyperParameterOptimizer")
         self._on_completed = job_complete_callback

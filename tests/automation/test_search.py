@@ -19,6 +19,8 @@ from localtrack.automation import (
     UniformIntegerParameterRange,
     UniformParameterRange,
 )
+from localtrack.automation import optuna as optuna_package
+from localtrack.automation.job import ClearmlJob
 from localtrack.automation.strategy import SearchStrategy
 from localtrack.errors import InvalidValueError, MissingExtraError, QueueNotFoundError, TaskNotFoundError, UsageError
 from localtrack.records.status import Status
@@ -339,6 +341,30 @@ def test_a_parameter_that_the_base_has_not_is_said(search: Any, caplog: pytest.L
     assert "General/lr" in caplog.text
 
 
+def test_a_queue_that_nobody_serves_is_said(search: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The jobs would wait for ever: the warning is the command that starts an agent."""
+    run(search(total_max_jobs=1))
+    assert "localtrack agent start --queue default" in caplog.text
+
+
+def test_a_job_is_asked_to_stop_once(search: Any, fake_job: type[FakeJob], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is looked at until it has ended: it may be saving a checkpoint."""
+    asked: list[str] = []
+    monkeypatch.setattr(FakeJob, "abort", ClearmlJob.abort)
+    monkeypatch.setattr(
+        "localtrack.automation.job.lifecycle.request_stop", lambda ctx, task_id, message: asked.append(task_id)
+    )
+    fake_job.stays = True
+    one = search(hyper_parameters=[DiscreteParameterRange("General/layers", [4])], time_limit_per_job=0.0001)
+    one.start()
+    while not asked:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    assert len(asked) == 1
+    one.get_optimizer().get_running_jobs()[0].end()
+    assert one.wait(1.0)
+
+
 def test_ones_own_strategy_takes_the_place(search: Any, fake_job: type[FakeJob]) -> None:
     """A subclass that makes jobs is all it takes; an object of it works as well as the class."""
 
@@ -364,5 +390,6 @@ def test_optuna_is_asked_for_by_name_when_it_is_missing(monkeypatch: pytest.Monk
 
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, "localtrack.automation.optuna.optuna", raising=False)
+    monkeypatch.delitem(vars(optuna_package), "OptimizerOptuna", raising=False)  # another test may have loaded it
     with pytest.raises(MissingExtraError, match=r"localtrack\[hpo\]"):
         from localtrack.automation.optuna import OptimizerOptuna  # noqa: F401

@@ -9,12 +9,15 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from localtrack import Task
 from localtrack.agent.loop import Agent, AgentOptions
 from localtrack.automation import DiscreteParameterRange, GridSearch, HyperParameterOptimizer
 from localtrack.automation.job import BaseJob, ClearmlJob, LocalClearmlJob, RunningJob
+from localtrack.errors import InvalidValueError
 from localtrack.services.context import StoreContext
-from tests.agent.conftest import wait_for
+from tests.agent.conftest import World, wait_for
 from tests.automation.conftest import make_script
 
 TRAINING = """
@@ -208,6 +211,37 @@ def test_the_same_run_of_before_stands_in(store_in_force: StoreContext, agent: l
         assert not ClearmlJob(base, {"General/lr": 0.5}, allow_caching=True).is_cached_task()
     finally:
         BaseJob._hashing_callback = None
+
+
+def test_an_agent_that_can_not_start_is_told(
+    store_in_force: StoreContext, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The job fails with what the agent said last, and does not wait for ever."""
+    base = make_script(store_in_force, TRAINING)
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho 'no such thing here' >&2\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    job = LocalClearmlJob(base)
+    assert job.launch()
+    assert job.wait(timeout=1.0, pool_period=0.1)
+    assert job.is_failed()
+    assert "no such thing here" in job.status_message()
+
+
+def test_a_branch_without_a_commit_means_its_last_one(store_in_force: StoreContext, tmp_path: Path) -> None:
+    """Found when the job is made, without the uncommitted changes of the run that is cloned."""
+    world = World(store_in_force, tmp_path)
+    first = world.commit({"main.py": "print(1)\n"})
+    (world.repo / "main.py").write_text("print('changed')\n")
+    base = world.task(enqueue=False, branch="main")
+    last = world.commit({"main.py": "print(2)\n"})
+    job = ClearmlJob(base, task_overrides={"script.version_num": None, "script.branch": "main"})
+    script = job.record().script
+    assert (script["commit"], script["branch"], script["diff"]) == (last, "main", None)
+    assert ClearmlJob(base).record().script["commit"] == first
+    with pytest.raises(InvalidValueError, match="nowhere"):
+        ClearmlJob(base, task_overrides={"script.branch": "nowhere"})
 
 
 def test_a_job_by_itself(store_in_force: StoreContext, agent: list[str]) -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: F811 - fixtures of another folder are imported
 """A search that optuna leads: it learns, prunes, takes several objectives, and goes on after its process ended."""
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def run(one: HyperParameterOptimizer) -> list[dict[str, Any]]:
     return list(one.get_optimizer().get_created_jobs_ids().values())
 
 
-def test_it_learns_where_the_low_values_are(base: Task, fake_job: type[FakeJob]) -> None:  # noqa: F811
+def test_it_learns_where_the_low_values_are(base: Task, fake_job: type[FakeJob]) -> None:
     """After some tries it stays near the lowest value, with the types of the ranges."""
     fake_job.outcome = staticmethod(
         lambda values: (values["General/lr"] - 0.3) ** 2 + abs(values["General/layers"] - 4)
@@ -58,7 +59,7 @@ def test_it_learns_where_the_low_values_are(base: Task, fake_job: type[FakeJob])
     )
 
 
-def test_every_kind_of_range(base: Task, fake_job: type[FakeJob]) -> None:  # noqa: F811
+def test_every_kind_of_range(base: Task, fake_job: type[FakeJob]) -> None:
     """Steps, logarithms, values of any type, and sets with ranges in them."""
     space = [
         UniformParameterRange("a", 0.1, 0.5, step_size=0.1, include_max_value=False),
@@ -78,7 +79,7 @@ def test_every_kind_of_range(base: Task, fake_job: type[FakeJob]) -> None:  # no
         assert values.get("g", 5) in (5, 6)
 
 
-def test_the_study_hears_of_failures(base: Task, fake_job: type[FakeJob]) -> None:  # noqa: F811
+def test_the_study_hears_of_failures(base: Task, fake_job: type[FakeJob]) -> None:
     """A failed job is a failed trial, whatever it had reported."""
     fake_job.outcome = staticmethod(lambda values: Status.FAILED if values["n"] == 1 else 0.5)
     one = make(base.id, [DiscreteParameterRange("n", [1, 2])], total_max_jobs=8)
@@ -87,7 +88,7 @@ def test_the_study_hears_of_failures(base: Task, fake_job: type[FakeJob]) -> Non
     assert states == ["FAIL" if values["n"] == 1 else "COMPLETE" for values in tried]
 
 
-def test_a_pruner_ends_bad_jobs(base: Task, fake_job: type[FakeJob]) -> None:  # noqa: F811
+def test_a_pruner_ends_bad_jobs(base: Task, fake_job: type[FakeJob]) -> None:
     """The job that lies far above the others is aborted, and its trial is pruned; none before its first iterations."""
     fake_job.stays = True
     pruner = optuna.pruners.ThresholdPruner(upper=10.0)
@@ -106,7 +107,30 @@ def test_a_pruner_ends_bad_jobs(base: Task, fake_job: type[FakeJob]) -> None:  #
     assert one.get_optimizer().study.trials[0].state.name == "PRUNED"
 
 
-def test_several_objectives(base: Task, fake_job: type[FakeJob]) -> None:  # noqa: F811
+def test_a_pruned_job_that_takes_its_time_to_end_is_pruned(
+    base: Task,
+    fake_job: type[FakeJob],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its agent needs seconds to stop it: the study hears of it when it has ended, and as pruned."""
+    fake_job.stays = True
+    asked: list[FakeJob] = []
+    monkeypatch.setattr(FakeJob, "abort", lambda self: asked.append(self))
+    pruner = optuna.pruners.ThresholdPruner(upper=10.0)
+    one = make(base.id, [DiscreteParameterRange("n", [1])], total_max_jobs=1, optuna_pruner=pruner)
+    one.start()
+    while not one.get_active_experiments():
+        time.sleep(0.01)
+    (job,) = one.get_optimizer().get_running_jobs()
+    job.report(99.0, 1)
+    while len(asked) < 2:
+        time.sleep(0.01)
+    job.task.mark_stopped(force=True)
+    assert one.wait(1.0)
+    assert one.get_optimizer().study.trials[0].state.name == "PRUNED"
+
+
+def test_several_objectives(base: Task, fake_job: type[FakeJob]) -> None:
     """The study has a direction for each."""
     one = make(
         base.id, [UniformIntegerParameterRange("n", 1, 5)], total_max_jobs=5, objective_metric_title=[TITLE, TITLE],
@@ -117,7 +141,7 @@ def test_several_objectives(base: Task, fake_job: type[FakeJob]) -> None:  # noq
     assert len(one.get_optimizer().study.best_trials) == 5
 
 
-def test_a_study_of_before_goes_on(base: Task, fake_job: type[FakeJob]) -> None:  # noqa: F811
+def test_a_study_of_before_goes_on(base: Task, fake_job: type[FakeJob]) -> None:
     """One that the user kept counts for what is tried next."""
     first = make(base.id, [DiscreteParameterRange("n", [1, 2])], total_max_jobs=3)
     run(first)
@@ -127,7 +151,7 @@ def test_a_study_of_before_goes_on(base: Task, fake_job: type[FakeJob]) -> None:
     assert len(study.trials) == 5
 
 
-def test_a_killed_search_teaches_the_next_one(base: Task, fake_job: type[FakeJob]) -> None:  # noqa: F811
+def test_a_killed_search_teaches_the_next_one(base: Task, fake_job: type[FakeJob]) -> None:
     """The trials come back from the store, those that run included."""
     task = Task.init("search", "optimizer", reuse_last_task_id=False, auto_resource_monitoring=False)
     fake_job.outcome = staticmethod(lambda values: float(values["n"]))

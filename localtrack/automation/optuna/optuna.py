@@ -93,6 +93,7 @@ class OptimizerOptuna(SearchStrategy):
         self._objectives = objectives_of(objective_metric)
         self._trials: dict[str, optuna.Trial] = {}
         self._reported: dict[str, int] = {}
+        self._pruned: set[str] = set()
         self.study = continue_previous_study or self._new_study(optuna_sampler, optuna_pruner, optuna_kwargs)
 
     def _new_study(self, sampler: BaseSampler | None, pruner: Any, options: Mapping[str, Any]) -> Study:
@@ -122,14 +123,15 @@ class OptimizerOptuna(SearchStrategy):
             Whether it goes on.
         """
         trial = self._trials.get(job.task_id())
-        is_pruned = trial is not None and len(self._objectives) == 1 and self._is_bad(job, trial)
-        if is_pruned and not job.is_stopped():
-            LOG.info("job %s is given up: the pruner says that it is bad", job.task_id())
+        if trial is not None and len(self._objectives) == 1 and self._is_bad(job, trial) and not job.is_stopped():
+            if job.task_id() not in self._pruned:
+                LOG.info("job %s is given up: the pruner says that it is bad", job.task_id())
+            self._pruned.add(job.task_id())
             job.abort()
         if super().monitor_job(job):
             return True
         if trial is not None:
-            self._tell(job, trial, is_pruned=is_pruned)
+            self._tell(job, trial)
         return False
 
     def _is_bad(self, job: BaseJob, trial: optuna.Trial) -> bool:
@@ -146,14 +148,14 @@ class OptimizerOptuna(SearchStrategy):
             trial.report(point[1], step=point[0])
         return point[0] >= (self.min_iteration_per_job or 0) and job.is_running() and trial.should_prune()
 
-    def _tell(self, job: BaseJob, trial: optuna.Trial, *, is_pruned: bool) -> None:
+    def _tell(self, job: BaseJob, trial: optuna.Trial) -> None:
         """Tell the study how a job has ended."""
         self._trials.pop(job.task_id(), None)
         rows = find(self._ctx, Search(task_filter={"id": [job.task_id()]}))
         found = ranked(self._ctx, rows, self._objectives)
         if not found:
             self.study.tell(trial, state=TrialState.FAIL)
-        elif is_pruned:
+        elif job.task_id() in self._pruned:
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
             self.study.tell(trial, list(found[0][1]))
