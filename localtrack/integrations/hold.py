@@ -115,8 +115,11 @@ class TaskHold:
         task.close()
 
     def ended(self, error: BaseException | None) -> None:
-        """Like :meth:`release`, with what the training raised."""
-        self.release("" if error is None else f"{type(error).__name__}: {error}")
+        """Like :meth:`release`, with what the training raised; a task that was interrupted is stopped."""
+        if isinstance(error, KeyboardInterrupt) and self._is_own and self.task is not None:
+            self.task.mark_stopped(status_message="interrupted")
+        is_failure = not (error is None or isinstance(error, KeyboardInterrupt) or _is_good_exit(error))
+        self.release(f"{type(error).__name__}: {error}" if is_failure else "")
 
     # -- what is reported ------------------------------------------------------------------------------------------
 
@@ -218,6 +221,10 @@ class TaskHold:
     def attempt(self, place: str, action: Callable[[], object]) -> None:
         """Do something of which a failure must not end the training; the captures don't see what it does."""
         self.context("integrations").guarded(place, action)
+
+
+def _is_good_exit(error: BaseException) -> bool:
+    return isinstance(error, SystemExit) and error.code in (None, 0)
 
 
 def number_of(value: Any) -> float | None:

@@ -91,14 +91,20 @@ class LocaltrackCallback:
             if booster.best_iteration > 0:
                 self._hold.single_value("best_iteration", booster.best_iteration)
             if self._log_importance:
-                scores = zip(booster.feature_name(), booster.feature_importance(IMPORTANCE), strict=True)
-                report_importances(self._hold, IMPORTANCE, dict(scores))
+                self._hold.attempt("importances", lambda: self._report_importances(booster))
             if self._log_model:
-                with temporary_folder() as folder:
-                    path = Path(folder) / "model.txt"
-                    booster.save_model(path)
-                    self._hold.model(path, LIGHTGBM, booster.current_iteration(), name=numbered("model", self._number))
+                self._hold.attempt("model", lambda: self._keep_model(booster))
         self._hold.release()
+
+    def _report_importances(self, booster: Any) -> None:
+        scores = zip(booster.feature_name(), booster.feature_importance(IMPORTANCE), strict=True)
+        report_importances(self._hold, IMPORTANCE, dict(scores))
+
+    def _keep_model(self, booster: Any) -> None:
+        with temporary_folder() as folder:
+            path = Path(folder) / "model.txt"
+            booster.save_model(path)
+            self._hold.model(path, LIGHTGBM, booster.current_iteration(), name=numbered("model", self._number))
 
     def training_ended(self, result: Any, error: BaseException | None) -> None:
         """Call :meth:`finish`; a training that failed makes the task failed, if it was started here."""

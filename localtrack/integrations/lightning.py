@@ -160,7 +160,9 @@ class LocaltrackLogger(_loggers.Logger):  # type: ignore[misc]  # the framework 
 
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
         """Keep what ``ModelCheckpoint`` has saved, now or at the end."""
-        if self._log_model == "all" or (self._log_model is True and checkpoint_callback.save_top_k == -1):
+        if self._log_model == "all" or (
+            self._log_model is True and getattr(checkpoint_callback, "save_top_k", 1) == -1
+        ):
             self._keep(checkpoint_callback)
         elif self._log_model is True:
             self._checkpoints = checkpoint_callback
@@ -174,29 +176,38 @@ class LocaltrackLogger(_loggers.Logger):  # type: ignore[misc]  # the framework 
             self._keep(self._checkpoints)
             self._checkpoints = None
         error = sys.exc_info()[1]
-        failure = "" if status in ("success", "finished") else status
-        self._hold.release(f"{type(error).__name__}: {error}" if failure and error is not None else failure)
+        if status in ("success", "finished"):
+            self._hold.release()
+        elif error is not None:
+            self._hold.ended(error)
+        else:
+            self._hold.release(status)
 
     def _keep(self, callback: Any) -> None:
         """Keep the checkpoints that have been written since they were kept last."""
-        scores = {callback.last_model_path: callback.current_score, **callback.best_k_models}
-        scores.setdefault(callback.best_model_path, callback.best_model_score)
-        found = [(path, path.stat().st_mtime_ns) for path in map(Path, filter(None, scores)) if path.exists()]
-        for path, at in sorted(found, key=lambda pair: pair[1]):
-            if self._kept.get(str(path)) == at:
+        best = getattr(callback, "best_model_path", "")
+        scores = {
+            getattr(callback, "last_model_path", ""): getattr(callback, "current_score", None),
+            best: getattr(callback, "best_model_score", None),
+            **getattr(callback, "best_k_models", {}),
+        }
+        found = [(Path(name).stat().st_mtime_ns, name) for name in scores if name and Path(name).exists()]
+        for at, name in sorted(found):
+            if self._kept.get(name) == at:
                 continue
-            self._kept[str(path)] = at
-            tags = ("latest", "best") if str(path) == callback.best_model_path else ("latest",)
-            score, step = number_of(scores[str(path)]), _step_of(path, callback)
-            known = {"score": score, "monitor": callback.monitor, "mode": getattr(callback, "mode", None)}
-            self._hold.model(
-                path, PYTORCH, step, tags=tags, metadata={key: item for key, item in known.items() if item is not None}
-            )
+            self._kept[name] = at
+            known = {
+                "score": number_of(scores[name]), "monitor": getattr(callback, "monitor", None),
+                "mode": getattr(callback, "mode", None),
+            }  # fmt: skip
+            metadata = {key: item for key, item in known.items() if item is not None}
+            tags = ("latest", "best") if name == best else ("latest",)
+            self._hold.model(Path(name), PYTORCH, _step_of(name, callback), tags=tags, metadata=metadata)
 
 
-def _step_of(path: Path, callback: Any) -> int:
+def _step_of(path: str, callback: Any) -> int:
     """Return the step that a checkpoint's name says; that of the last one saved without."""
-    _, found, rest = path.stem.rpartition("step=")
+    _, found, rest = Path(path).stem.rpartition("step=")
     digits = rest.split("-")[0]
     return int(digits) if found and digits.isdigit() else int(getattr(callback, "_last_global_step_saved", 0))
 

@@ -38,6 +38,7 @@ def watch(owner: Any, names: Iterable[str], find: Find) -> None:
         kinds = explicit.taken_by(parties)
         if not kinds or explicit.in_training():
             return call(*args, **kwargs)
+        _note_seconds(parties)
         error: BaseException | None = None
         result: Any = None
         try:
@@ -54,6 +55,15 @@ def watch(owner: Any, names: Iterable[str], find: Find) -> None:
         return result
 
     wrap(owner, names, train)
+
+
+def _note_seconds(parties: list[Any]) -> None:
+    """Tell all but the last callback of each class of ours that another one reports this training."""
+    seen: set[type[Any]] = set()
+    for party in reversed(parties):
+        if hasattr(party, explicit.TAKES):
+            party.localtrack_is_second = type(party) in seen
+            seen.add(type(party))
 
 
 def watch_repetition(owner: Any, names: Iterable[str], kinds: Iterable[str], only_with: str = "") -> None:

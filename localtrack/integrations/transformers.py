@@ -65,6 +65,8 @@ class LocaltrackCallback(TrainerCallback):  # type: ignore[misc]  # the framewor
         InvalidValueError: another ``log_model``.
     """
 
+    localtrack_is_second = False  # set where report_to made one besides
+
     def __init__(
         self,
         project: str | None = None,
@@ -92,7 +94,7 @@ class LocaltrackCallback(TrainerCallback):  # type: ignore[misc]  # the framewor
 
     def _begin(self, args: Any, state: Any, model: Any, *, is_new: bool) -> TaskHold | None:
         """Return the task's hold, started and told of the arguments if need be; None on ranks other than zero."""
-        if not state.is_world_process_zero:
+        if not state.is_world_process_zero or self.localtrack_is_second:
             return None
         if self._hold is None or (is_new and state.is_hyper_param_search):
             name = self._name or getattr(args, "run_name", None)

@@ -90,12 +90,19 @@ class LocaltrackCallback(TrainingCallback):  # type: ignore[misc]  # the framewo
         for key in ("best_score", "best_iteration"):
             self._hold.single_value(key, model.attr(key))
         if self._log_importance:
-            report_importances(self._hold, IMPORTANCE, model.get_score(importance_type=IMPORTANCE))
+            self._hold.attempt("importances", lambda: self._report_importances(model))
         if self._log_model:
-            with temporary_folder() as folder:
-                path = Path(folder) / "model.ubj"
-                model.save_model(path)
-                self._hold.model(path, XGBOOST, model.num_boosted_rounds(), name=numbered("model", self._number))
+            self._hold.attempt("model", lambda: self._keep_model(model))
+
+    def _report_importances(self, model: Any) -> None:
+        if json.loads(model.save_config())["learner"]["gradient_booster"]["name"] != "gblinear":  # it has none by gain
+            report_importances(self._hold, IMPORTANCE, model.get_score(importance_type=IMPORTANCE))
+
+    def _keep_model(self, model: Any) -> None:
+        with temporary_folder() as folder:
+            path = Path(folder) / "model.ubj"
+            model.save_model(path)
+            self._hold.model(path, XGBOOST, model.num_boosted_rounds(), name=numbered("model", self._number))
 
     def training_ended(self, result: Any, error: BaseException | None) -> None:
         """Close the task, if it was started here, also when the training failed."""

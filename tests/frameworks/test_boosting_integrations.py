@@ -217,3 +217,16 @@ def test_init_arguments_that_are_given_twice_are_refused() -> None:
 
     with pytest.raises(ValueError, match="give project and name"):
         LocaltrackCallback(init={"project_name": "p"})
+
+
+def test_linear_booster_has_no_importances_and_is_kept(root: Path) -> None:
+    """A booster without importances by gain is recorded all the same."""
+    xgboost = pytest.importorskip("xgboost")
+    from localtrack.integrations.xgboost import LocaltrackCallback
+
+    data = xgboost.DMatrix(X, Y)
+    callback = LocaltrackCallback("trees", "linear", log_model=True, init=QUIET)
+    xgboost.train({"booster": "gblinear"}, data, 2, evals=[(data, "train")], callbacks=[callback], verbose_eval=False)
+    task = only_task()
+    assert task.get_reported_plots() == []
+    assert len(task.models["output"]) == 1

@@ -198,3 +198,11 @@ def test_each_trial_of_a_search_has_a_task(root: Path, tmp_path: Path) -> None:
     assert sorted(task.name for task in tasks) == ["search run 0", "search run 1"]
     assert all(curves(task)["eval/loss"] == [2] for task in tasks)
     assert all(task.status == "completed" for task in tasks)
+
+
+def test_report_to_and_a_callback_are_one(start: Any, tmp_path: Path) -> None:
+    """Beside the callback of the script, the one that report_to makes stays quiet."""
+    task = start()
+    trainer(tmp_path, callback(), report_to="localtrack").train()
+    assert curves(task)["train/loss"] == [1, 2]
+    assert not [name for name in task.get_parameters() if name.startswith("Transformers - ")]
