@@ -169,3 +169,11 @@ def _to_bool(value: Any) -> bool:
     if text in ("0", "false", "no", "off", ""):
         return False
     raise ValueError(text)
+
+
+def running_remotely() -> bool:
+    """Return whether an agent runs this process.
+
+    Source: ClearML's clearml.config.running_remotely.
+    """
+    return bool(os.environ.get(TASK_VARIABLE))

@@ -1,11 +1,5 @@
 """Where the program runs."""
 
-from localtrack.api.task import Task
-
-
-def running_remotely():
-    """Return whether an agent runs this process."""
-    return not Task.running_locally()
-
+from localtrack.config import running_remotely
 
 __all__ = ["running_remotely"]

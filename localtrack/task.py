@@ -1,0 +1,6 @@
+"""Tasks, under the module's name that ClearML has: ``from clearml.task import Task`` with the first word changed."""
+
+from localtrack.api.task import Artifact, Task
+from localtrack.records.status import TaskTypes
+
+__all__ = ["Artifact", "Task", "TaskTypes"]
