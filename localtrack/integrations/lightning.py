@@ -91,6 +91,7 @@ class LocaltrackLogger(_loggers.Logger):  # type: ignore[misc]  # the framework 
         self._prefix = prefix
         self._checkpoints: Any = None
         self._kept: dict[str, int] = {}
+        _watch_trainers()
         models = frozenset() if log_model is None else frozenset({explicit.MODELS})
         self.localtrack_takes = frozenset({explicit.SCALARS, explicit.PARAMETERS}) | models
 
@@ -212,8 +213,15 @@ def _step_of(path: str, callback: Any) -> int:
     return int(digits) if found and digits.isdigit() else int(getattr(callback, "_last_global_step_saved", 0))
 
 
-watch(_lightning.Trainer, ("fit", "validate", "test", "predict", "_run"), lambda args, kwargs: args[0].loggers)
-watch_repetition(_lightning.Trainer, ("save_checkpoint",), (explicit.MODELS,))
-watch_repetition(
-    _lightning.loggers.TensorBoardLogger, ("log_metrics", "log_hyperparams"), (explicit.SCALARS, explicit.PARAMETERS)
-)
+def _watch_trainers() -> None:
+    """Watch the trainers of both packages, as far as they are imported: a logger of ours may go to either."""
+    for package in map(sys.modules.get, _PACKAGES):
+        trainer, loggers = getattr(package, "Trainer", None), getattr(package, "loggers", None)
+        if trainer is not None and loggers is not None:
+            watch(trainer, ("fit", "validate", "test", "predict", "_run"), lambda args, kwargs: args[0].loggers)
+            watch_repetition(trainer, ("save_checkpoint",), (explicit.MODELS,))
+            board, names = loggers.TensorBoardLogger, ("log_metrics", "log_hyperparams")
+            watch_repetition(board, names, (explicit.SCALARS, explicit.PARAMETERS))
+
+
+_watch_trainers()

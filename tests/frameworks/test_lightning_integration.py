@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import subprocess
@@ -237,3 +238,52 @@ def test_wrong_log_model_is_refused() -> None:
     """The message says what there is."""
     with pytest.raises(ValueError, match="True, False, 'all' or None"):
         make(log_model="some")
+
+
+@pytest.mark.parametrize(
+    ("package", "other"), [("lightning.pytorch", "pytorch_lightning"), ("pytorch_lightning", "lightning.pytorch")]
+)
+def test_either_package_of_lightning(run: Any, ctx: Any, package: str, other: str) -> None:
+    """The logger serves the trainer of either package, whichever of them was imported before it, with nothing twice."""
+    pytest.importorskip("lightning.pytorch")
+    ran = run(
+        f"""
+        import {other}
+        from localtrack.integrations.lightning import LocaltrackLogger
+        import importlib
+        pl = importlib.import_module("{package}")
+        demos = importlib.import_module("{package}.demos.boring_classes")
+        class Model(demos.BoringModel):
+            def training_step(self, batch, index):
+                out = super().training_step(batch, index)
+                self.log("train/loss", out["loss"])
+                return out
+        own = pl.Trainer(logger=[pl.loggers.TensorBoardLogger("board"), LocaltrackLogger("p", "either")], max_epochs=1,
+            limit_train_batches=3, limit_val_batches=0, log_every_n_steps=1, accelerator="cpu", enable_progress_bar=False,
+            enable_model_summary=False)
+        own.fit(Model())
+        """,
+        package="pytorch_lightning",
+    )
+    task = Task.get_task(task_id=ran.record.id)
+    assert task is not None
+    assert curves(task)["train/loss"] == [0, 1, 2]
+    assert len(task.models["output"]) == 1
+
+
+def test_command_line_of_lightning(root: Path, tmp_path: Path) -> None:
+    """LightningCLI makes the logger from arguments, and keeps its configuration in the logger's folder, also a second time."""
+    pytest.importorskip("jsonargparse")
+    from pytorch_lightning.cli import LightningCLI
+
+    logger = "--trainer.logger=localtrack.integrations.lightning.LocaltrackLogger"
+    names = ["--trainer.logger.project=p", "--trainer.logger.name=cli", "--trainer.logger.log_model=all"]
+    quiet = {"max_epochs": 1, "accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
+    for _ in range(2):
+        LightningCLI(
+            Tiny, args=["fit", logger, *names, f"--trainer.logger.init={json.dumps(QUIET)}"],
+            save_config_kwargs={"overwrite": True}, trainer_defaults=quiet,
+        )  # fmt: skip
+    tasks = Task.get_tasks()
+    assert [(task.name, task.status, len(task.models["output"])) for task in tasks] == [("cli", "completed", 1)] * 2
+    assert (tmp_path / "lightning_logs" / "config.yaml").exists()
