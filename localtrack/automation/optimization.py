@@ -342,7 +342,9 @@ class HyperParameterOptimizer:
             points = self._report.points(task_id)
             if points is None:
                 self._report.say_missing(jobs[task_id])
-            elif self._on_completed is not None:
+                continue
+            self._report.say_ended(jobs[task_id], points, best)
+            if self._on_completed is not None:
                 iterations, values = [point[0] for point in points], [point[1] for point in points]
                 is_one = len(points) == 1
                 try:

@@ -74,6 +74,17 @@ class Report:
                     "job %s ended without the objective %s: it reported %s", job.task_id(), one.name, shown
                 )  # fmt: skip
 
+    def say_ended(self, job: BaseJob, points: Sequence[tuple[int, float]], best: str | None) -> None:
+        """Say how a job ended in the search's console."""
+        named = zip(self._objectives, points, strict=True)
+        values = ", ".join(f"{one.name} = {value:g}" for one, (_, value) in named)
+        place = "the best so far" if best == job.task_id() else f"the best so far is {best}"
+        message = f"job {job.task_id()} {job.status()}: {values}; {place}"
+        if self._task is None:
+            LOG.info(message)
+        else:
+            self._task.get_logger().report_text(message)
+
     def write_curves(self) -> None:
         """Add what is new to the curves."""
         rows = self._strategy.rows()

@@ -208,6 +208,10 @@ class TaskScheduler(BaseScheduler):
     def _jobs(self) -> Sequence[ScheduleJob]:
         return self._schedule_jobs
 
+    def _plan(self) -> list[str]:
+        due = [(job, job.next_run()) for job in self._schedule_jobs]
+        return [f"{job.name!r} is due {f'next at {_shown(at)} UTC' if at else 'never again'}" for job, at in due]
+
     def _step(self) -> float:
         moment = self._clock()
         waits = []

@@ -137,6 +137,12 @@ class BaseScheduler:
             self._finish_firing(self._firing)
         self._save()
         self._sync()
+        for line in self._plan():
+            self._log(line)
+
+    def _plan(self) -> Sequence[str]:
+        """Return what is said in the beginning."""
+        return ()
 
     def _load(self) -> None:
         state = self._task._read().runtime.get(STATE_KEY) or {}
@@ -313,9 +319,11 @@ class BaseScheduler:
             logger.report_table(f"last {MOST_SHOWN} executions", " ", iteration=0, table_plot=[header, *done])
 
     def _log(self, message: str, level: int = logging.INFO) -> None:
-        LOG.log(level, message)
-        if level < logging.WARNING:
-            self._task.get_logger().report_text(message, print_console=False)
+        """Say something: what is usual in the task's console, what is wrong in the log as well."""
+        if level >= logging.WARNING:
+            LOG.log(level, message)
+        else:
+            self._task.get_logger().report_text(f"{written(self._clock())[:19].replace('T', ' ')} UTC: {message}")
 
     def _warn_of_missing(self, job: BaseScheduleJob) -> None:
         """Say at once what would go wrong when it is due."""

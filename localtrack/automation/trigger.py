@@ -415,6 +415,9 @@ class TriggerScheduler(BaseScheduler):
     def _jobs(self) -> Sequence[BaseTrigger]:
         return self._triggers
 
+    def _plan(self) -> list[str]:
+        return [f"{one.name!r} looks at {one.kind}s" for one in self._triggers]
+
     def _step(self) -> float:
         ctx = open_context()
         for trigger in self._triggers:

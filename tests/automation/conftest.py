@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,16 @@ from tests.agent.conftest import _with_script
 
 TITLE, SERIES = "loss", "valid"
 Outcome = Callable[[dict[str, Any]], Any]
+
+
+def let_go(task: Task) -> None:
+    """Close what this process opened to report to a task that it does not run, so that no thread of it stays."""
+    session = task._session
+    if session is not None:
+        session.close()
+        atexit.unregister(session.close)
+        task._session = None
+        task._logger = None
 
 
 class FakeJob(ClearmlJob):
@@ -51,10 +62,12 @@ class FakeJob(ClearmlJob):
         found = FakeJob.outcome(self.task_parameter_override)
         if isinstance(found, Status):
             self.report(-1e9)  # the best there is, if only it counted
+            let_go(self.task)
             self.task.mark_failed(force=True) if found is Status.FAILED else self.task.mark_stopped(force=True)
         elif found is not None:
             for iteration, value in enumerate(found if isinstance(found, list) else [found]):
                 self.report(value, iteration)
+        let_go(self.task)
         FakeJob.alive.discard(self.task_id())
         folder = self.task._where()
         self.task._edit(lambda record: reports.with_reported_metrics(record, folder), "metrics", checked=False)

@@ -13,6 +13,7 @@ from localtrack import Task
 from localtrack.automation.objective import MultiObjective, Objective, dominates, sort_by_dominance
 from localtrack.errors import InvalidValueError
 from localtrack.services.context import StoreContext
+from tests.automation.conftest import let_go
 
 pairs = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=30)
 
@@ -24,6 +25,7 @@ def make_task(values: Any, status: str = "completed", series: str = "valid") -> 
     for iteration, value in enumerate(values):
         task.get_logger().report_scalar("loss", series, value, iteration)
     task.flush()
+    let_go(task)
     {
         "completed": task.mark_completed, "failed": task.mark_failed, "stopped": task.mark_stopped, "in_progress": bool,
     }[status]()  # fmt: skip
