@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("localtrack.pipeline")
 SETTINGS = "pipeline"
+ABORT_S = 25.0
 _VERSION = re.compile(r"v?\d+(\.\d+)*([-.+_]?[0-9A-Za-z]+)*")
 
 
@@ -130,6 +131,7 @@ class PipelineController(StoredPipelines, Definition):
         self._report = Report(self._task, self._nodes)
         self._monitor = Monitor(self._task)
         self._is_finished = False
+        self._is_aborted = False
         self._sections: dict[str, str] = {}
 
     def _own_task(self, name: str, project: str, add_run_number: bool) -> Task:
@@ -385,9 +387,10 @@ class PipelineController(StoredPipelines, Definition):
 
     def _abort(self) -> None:
         """End the steps when the pipeline's task is aborted."""
+        self._is_aborted = True
         if self._engine is not None:
             self._engine.stop("the pipeline was aborted")
-            self._engine.wait(25.0)
+            self._engine.wait(ABORT_S)
 
     def problem(self) -> str:
         """Return why the pipeline has failed; ``""`` when it has not."""
@@ -404,6 +407,9 @@ class PipelineController(StoredPipelines, Definition):
         if self._is_finished:
             return
         self._is_finished = True
+        if self._is_aborted:  # what asked for that ends this process: nothing of the script is to follow
+            time.sleep(ABORT_S)
+            status = status or "stopped"
         problem = self.problem()
         self._report.write(at_once=True)
         session = current.get()

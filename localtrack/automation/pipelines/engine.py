@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from localtrack.automation.job import LocalClearmlJob
 from localtrack.automation.pipelines import node as states
 from localtrack.automation.pipelines.node import Node
 from localtrack.errors import LocaltrackError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("localtrack.pipeline")
 POLL_S = 0.1
 ABORT_WAIT_S = 20.0
+LEAVE_WAIT_S = 10
 
 
 class Conductor(Protocol):
@@ -82,6 +84,7 @@ class Engine:
         self._abort_on_failure = abort_on_failure
         self._time_limit_s = time_limit_s
         self._is_open = is_open
+        self._leaving: list[BaseJob] = []
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._wake = threading.Event()
@@ -177,6 +180,7 @@ class Engine:
 
     def _take_end(self, node: Node, status: str) -> None:
         assert node.job is not None
+        self._leaving.append(node.job)
         node.job_started = node.job_started or _started(node.job)
         node.job_ended = time.time()
         if status in (Status.COMPLETED, Status.PUBLISHED):
@@ -279,6 +283,9 @@ class Engine:
                     node.executed = False
                     self._set(node, states.ABORTED)
             self._conductor.progressed()
+            for job in self._leaving:
+                if isinstance(job, LocalClearmlJob):
+                    job.wait_for_process(LEAVE_WAIT_S)  # it may still bring the step's last lines to its console
         except BaseException as error:  # the end must come all the same
             self.error = self.error or error
             LOG.exception("ending the pipeline failed")
