@@ -133,7 +133,8 @@ def test_clones_get_what_others_made(
     assert pipe.is_successful(), pipe.problem()
     nodes = pipe.get_pipeline_dag()
     make, use = (Task.get_task(task_id=str(nodes[name].executed)) for name in ("make", "use"))
-    assert make is not None and use is not None
+    assert make is not None
+    assert use is not None
     assert nodes["use"].parents == ["make"]
     seen = use.artifacts["seen"].get()
     assert seen["data"] == {"size": 4, "url": "s3://bucket/${x}"}
