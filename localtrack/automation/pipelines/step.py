@@ -8,8 +8,10 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from localtrack.errors import InvalidValueError
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 PLACE_VARIABLE = "LOCALTRACK_STEP_PLACE"
 VALUES, INPUTS = "kwargs", "kwargs_artifacts"
 PREVIEW_LIMIT = 1000
+ELSEWHERE = "__mp_main__"
+_MISSING_CLASS = re.compile(r"get attribute '(\w+)' on <module '__main__'")
 Serialize = Callable[[Any], bytes]
 Deserialize = Callable[[bytes], Any]
 
@@ -120,12 +124,43 @@ def load_value(task: Task | None, name: str, deserialize: Deserialize | None = N
     """Return what a step of a pipeline returned under a name.
 
     Raises:
-        InvalidValueError: the task has no such artifact.
+        InvalidValueError: the task has no such artifact, or this process does not know the class of what it holds.
     """
     if task is None or name not in task.artifacts:
         there = ", ".join(task.artifacts) or "none" if task is not None else "none"
         raise InvalidValueError(f"task {task.id if task else '?'} has no artifact {name!r} (there are: {there})")
-    return task.artifacts[name].get(deserialization_function=deserialize)
+    artifact = task.artifacts[name]
+    try:
+        return artifact.get(deserialization_function=deserialize)
+    except AttributeError as error:
+        asked = _MISSING_CLASS.search(str(error))
+        if asked is None:
+            raise
+    if not _bring_classes(task, asked[1]):
+        raise InvalidValueError(
+            f"artifact {name!r} of task {task.id} holds an object of {asked[1]}, which the pipeline's script defines and this "
+            f"step does not know: name {asked[1]} in the step's function, or define it in a module that both import"
+        )
+    return artifact.get(deserialization_function=deserialize)
+
+
+def _bring_classes(task: Task, name: str) -> bool:
+    """Define here what the script of another step defines, since a pickle only names the class of an object.
+
+    Returns:
+        Whether what a pickle asked for is there now; the script of a pipeline is not run again for it.
+    """
+    source = task._text("source")
+    if __name__ not in source:
+        return False
+    other = sys.modules[ELSEWHERE] = ModuleType(ELSEWHERE)  # dataclasses look for their module there
+    exec(compile(source, f"<script of task {task.id}>", "exec"), other.__dict__)
+    main = sys.modules["__main__"]
+    for key, value in vars(other).items():
+        if isinstance(value, (type, FunctionType)) and value.__module__ == ELSEWHERE and not hasattr(main, key):
+            value.__module__ = "__main__"
+            setattr(main, key, value)
+    return hasattr(main, name)
 
 
 def _preview(value: Any) -> str:
