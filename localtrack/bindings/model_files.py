@@ -23,7 +23,7 @@ from localtrack.bindings import BindingContext
 from localtrack.records.plain import dataclass, field, replace
 from localtrack.runtime import explicit
 from localtrack.runtime.patches import is_observing, observing
-from localtrack.runtime.weight_callbacks import CallbackType, ModelInfo, WeightsFileHandler
+from localtrack.runtime.weight_callbacks import CallbackType, ModelInfo, WeightsFileHandler, held_callbacks
 
 if TYPE_CHECKING:
     from localtrack.runtime.session import Session
@@ -127,6 +127,7 @@ class ModelFiles:
     Attributes:
         session: the run.
         takes_loads: whether a file that is loaded is still taken for a model.
+        loads: what was loaded and nobody looked at yet: path, folder, framework and binding of each in turn.
     """
 
     def __init__(self, session: Session, failed: Callable[[str, Exception], None]) -> None:
@@ -134,9 +135,7 @@ class ModelFiles:
         self._failed = failed
         self.takes_loads = session.role == OWNER  # a worker process that loads is a data loader's
         self._events: SimpleQueue[Event | _Load | None] = SimpleQueue()
-        self._loads: deque[Any] = (
-            deque()
-        )  # the parts of each in turn: tuples would be objects for the garbage collector
+        self.loads: deque[Any] = deque()  # flat: tuples would be objects for the garbage collector
         self._worker: threading.Thread | None = None
         self._start_lock = threading.Lock()
         self._hand_lock = threading.RLock()
@@ -190,14 +189,14 @@ class ModelFiles:
             if event is not None:
                 self._with_callbacks(event, None)
             return
-        self._loads.extend((path, folder, framework, ctx))  # in one step
+        self.loads.extend((path, folder, framework, ctx))  # in one step
         if self._is_over:
             self._hand_loads_over()
 
     def _hand_loads_over(self) -> None:
         with self._hand_lock:
-            while self._loads:
-                path, folder, framework, ctx = (self._loads.popleft() for _ in range(4))
+            while self.loads:
+                path, folder, framework, ctx = (self.loads.popleft() for _ in range(4))
                 self._hand_over((path, folder, framework, ctx))
 
     def _accepted(self, load: _Load) -> Event | None:
@@ -299,7 +298,7 @@ class ModelFiles:
         event = found if isinstance(found, Event) else self._accepted(found)
         if event is None:
             return
-        old = latest.pop((event.path, event.is_save), None)
+        old = latest.get((event.path, event.is_save))  # its place stays: what is loaded from the file comes after it
         if old is not None:
             _remove(old.kept)
         latest[event.path, event.is_save] = event
@@ -475,23 +474,22 @@ def record_loads(
         files = known[1] if known is not None and not known[0].closed else files_of(ctx, is_save=False)
         if files is None or not files.takes_loads or not wants(result) or is_observing():
             return
-        if source.__class__ is not str or find is not path_of or source[:1] != "/":
-            path, folder = _place_of(source) if find is path_of else (find(source), "")
-            if path is None:
-                return
-        else:
-            path, folder = source, ""
-        files.loaded(path, folder, framework if isinstance(framework, str) else framework(result), ctx)
+        if has_plain_paths and source.__class__ is str and source[:1] == "/" and not before and not after:
+            files.loads.extend((source, "", framework, ctx))
+            return
+        path, folder = _place_of(source) if find is path_of else (find(source), "")
+        if path is not None:
+            files.loaded(path, folder, framework if isinstance(framework, str) else framework(result), ctx)
 
+    has_plain_paths = find is path_of and isinstance(framework, str)
+    before, after = held_callbacks()
     patch = ctx.patch
     patch.place(owner, name, make)
 
 
 def _place_of(source: Any) -> tuple[str | None, str]:
     """Return what :func:`path_of` does, or cheaper its parts: a path as it was given, and the folder that it is in."""
-    if source.__class__ is not str:
-        return path_of(source), ""
-    return (path_of(source), "") if "://" in source else (source, os.getcwd())
+    return (path_of(source), "") if source.__class__ is not str or "://" in source else (source, os.getcwd())
 
 
 def _is_wanted(ctx: BindingContext, session: Session, path: str) -> bool:

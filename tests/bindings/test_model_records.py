@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from localtrack import Task
-from localtrack.bindings.model_files import Event, Recorded, record_loads
+from localtrack.bindings.model_files import Event, Recorded, record_loads, record_saves
 from localtrack.bindings.model_records import record_output
 from localtrack.errors import InvalidValueError
 from localtrack.runtime.binding_context import BindingContext
@@ -51,10 +51,13 @@ def test_a_folder_is_packed_whole(start: Start, tmp_path: Path) -> None:
 
 
 def loader(failed: Callable[..., None] = lambda *about: None) -> Any:
-    """Return a module whose ``load`` is watched."""
+    """Return a module whose ``load`` and ``save`` are watched."""
     module: Any = ModuleType("framework")
     module.load = lambda f: {"from": f}
-    record_loads(BindingContext("framework", module, failed=failed), module, "load", "PyTorch", 0, "f")
+    module.save = lambda thing, f: Path(f).write_bytes(thing)
+    ctx = BindingContext("framework", module, failed=failed)
+    record_loads(ctx, module, "load", "PyTorch", 0, "f")
+    record_saves(ctx, module, "save", "PyTorch", 1, "f")
     return module
 
 
@@ -97,5 +100,23 @@ def test_a_broken_note_does_not_break_the_load(start: Start, tmp_path: Path, mon
         raise RuntimeError("no room")
 
     monkeypatch.setattr("localtrack.bindings.model_files.ModelFiles.loaded", refuse)
-    assert framework.load("/x.bin") == {"from": "/x.bin"}
+    assert framework.load("x.bin") == {"from": "x.bin"}
     assert "no room" in str(told)
+
+
+def test_what_is_loaded_from_its_own_file_is_the_model_that_was_saved(start: Start, tmp_path: Path) -> None:
+    """A script that saves and loads one file by turns has one model, output and input; what it found there is another."""
+    task, framework = start(), loader()
+    path, found = tmp_path / "mine.bin", tmp_path / "found.bin"
+    found.write_bytes(b"before")
+    framework.load(str(found))
+    for number in range(3):
+        framework.save(b"%d" % number, str(path))
+        framework.load(str(path))
+    framework.save(b"mine", str(found))
+    task.close()
+    outputs = {model.name: model.id for model in task.models["output"]}
+    assert set(outputs) == {"n - mine", "n - found"}
+    names = {model.name: model.id for model in task.models["input"]}
+    assert names["n - mine"] == outputs["n - mine"]
+    assert set(names) == {"n - mine", "found"}
