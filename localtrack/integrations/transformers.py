@@ -88,6 +88,7 @@ class LocaltrackCallback(TrainerCallback):  # type: ignore[misc]  # the framewor
         self._init = init
         self._hold: TaskHold | None = None
         self._number: int | None = None
+        self._has_trained = False
         models = frozenset() if log_model is None else frozenset({explicit.MODELS})
         self.localtrack_takes = frozenset({explicit.SCALARS, explicit.PARAMETERS}) | models
         _watch_trainers()
@@ -119,7 +120,9 @@ class LocaltrackCallback(TrainerCallback):  # type: ignore[misc]  # the framewor
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         """Start the task if there is none; record the arguments, and the model's configuration."""
-        self._begin(args, state, model, is_new=state.global_step == 0)
+        is_new = state.global_step == 0 and (self._has_trained or state.is_hyper_param_search)
+        self._has_trained = True
+        self._begin(args, state, model, is_new=is_new)
 
     def on_log(
         self,
@@ -142,6 +145,10 @@ class LocaltrackCallback(TrainerCallback):  # type: ignore[misc]  # the framewor
                 if title not in ("eval", "test") or not series:
                     title, series = "train", name
                 hold.scalar(self._numbered(title), series, value, state.global_step, is_absolute=True)
+
+    def on_predict(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
+        """Report what a prediction measured."""
+        self.on_log(args, state, control, logs=metrics)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Keep a checkpoint, where every one is wanted."""

@@ -112,6 +112,18 @@ def test_explicit_and_automatic_record_nothing_twice(start: Any, tmp_path: Path,
     assert [text for text in task.capture_errors if "binding" in text] == []
 
 
+def test_evaluation_before_the_training_is_in_the_same_graphs(start: Any, tmp_path: Path) -> None:
+    """A first evaluation is a point before the training, and what predict measures is reported as well."""
+    task = start()
+    own = trainer(tmp_path, callback(), eval_strategy="epoch")
+    own.evaluate()
+    own.train()
+    own.predict(Rows())
+    found = curves(task)
+    assert (found["eval/loss"], found["train/loss"], found["test/loss"]) == ([0, 2], [1, 2], [2])
+    assert not [name for name in found if " - 1/" in name]
+
+
 def test_second_training_in_a_task_has_graphs_of_its_own(start: Any, tmp_path: Path) -> None:
     """Two trainers in one task do not share curves, nor sections."""
     task = start()
