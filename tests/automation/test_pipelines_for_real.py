@@ -150,6 +150,31 @@ if ASKS:
     sys.exit(5)
 """
 
+TEXTS = """
+from localtrack import PipelineDecorator
+
+@PipelineDecorator.component(return_values=["path"])
+def writes():
+    open("out.csv", "w").write("a")
+    return "out.csv"
+
+@PipelineDecorator.component()
+def joins(*parts, text="${no.reference}"):
+    return "|".join([*parts, text])
+
+@PipelineDecorator.pipeline(name="texts", project="lines")
+def pipeline(text):
+    return str(joins("${x.y}", writes())), str(joins(text, text="b"))
+
+if __name__ == "__main__":
+    PipelineDecorator.run_locally()
+    print(pipeline("first"))
+    print(pipeline("second"))
+"""
+FORGOTTEN = FAILING.replace("start_locally(run_pipeline_steps_locally=True)", "start(queue=None, wait=False)").replace(
+    'PipelineController("failing", "lines")', 'PipelineController("failing", "lines"); pipe._local = True'
+)
+
 
 @pytest.fixture
 def folder(store_in_force: StoreContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -261,3 +286,21 @@ def test_a_failed_pipeline_ends_the_script_with_one_unless_it_asked(folder: Path
     pipeline = named("failing")
     assert (pipeline.status, pipeline.status_history[-1]["reason"]) == ("failed", "Pipeline step failed")
     assert named("breaks").exit_info["code"] == 7
+
+
+def test_texts_stay_what_they_are_and_a_script_may_run_several_pipelines(folder: Path) -> None:
+    """Of a call no argument is a reference, no returned text a file; each run is a task of its own."""
+    ran = run(folder, TEXTS)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines() == [
+        "('${x.y}|out.csv|${no.reference}', 'first|b')", "('${x.y}|out.csv|${no.reference}', 'second|b')",
+    ]  # fmt: skip
+    assert [named(name).status for name in ("texts", "texts #2")] == ["completed", "completed"]
+
+
+def test_a_pipeline_that_nobody_waits_for_ends_with_the_script(folder: Path) -> None:
+    """Its steps are aborted, and it is not recorded as a good one."""
+    ran = run(folder, f"ASKS = False\n{FORGOTTEN}")
+    assert "over" in ran.stdout
+    assert named("failing").status == "failed"
+    assert "pipeline failing failed" in ran.stderr

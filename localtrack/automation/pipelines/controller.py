@@ -5,6 +5,7 @@ Source: ClearML's PipelineController; docs/how-to/pipelines.md.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import re
 import sys
@@ -21,6 +22,7 @@ from localtrack.automation.pipelines.monitoring import Monitor
 from localtrack.automation.pipelines.node import Node
 from localtrack.automation.pipelines.references import PIPELINE, replace_references, split_reference, value_of
 from localtrack.automation.pipelines.report import Report
+from localtrack.automation.pipelines.step import VALUES
 from localtrack.automation.pipelines.stored import SECTION, TAG, StoredPipelines
 from localtrack.errors import InvalidValueError, LocaltrackError, UsageError
 from localtrack.runtime import current
@@ -189,6 +191,8 @@ class PipelineController(StoredPipelines, Definition):
         if wait:
             self.wait()
             self._finish()
+        else:
+            atexit.register(self.stop)  # a script that forgets it must not end as if all were well
         return True
 
     def start_locally(self, run_pipeline_steps_locally: bool = False) -> None:
@@ -435,7 +439,10 @@ class PipelineController(StoredPipelines, Definition):
         """Return the job of a step; None when a callback says that it is to be skipped."""
         is_deep = node._plan is not None or node.recursively_parse_parameters
         parameters = {
-            name: replace_references(value, self._look_up, is_deep) for name, value in node.parameters.items()
+            name: one
+            if node._is_call and name.startswith(f"{VALUES}/")
+            else replace_references(one, self._look_up, is_deep)
+            for name, one in node.parameters.items()
         }
         for asked in (self._on_created, self._pre_callbacks.get(node.name)):
             if asked is not None and asked(self, node, parameters) is False:

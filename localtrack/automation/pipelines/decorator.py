@@ -414,15 +414,11 @@ class PipelineDecorator(PipelineController):
         """Take a call as a step, and return what stands for its values."""
         name = self._free_name(title)
         given = _bound(function, args, kwargs)
-        self.add_function_step(
-            name, function, {}, list(returns), parents=[*parents, *self._done_before(given)], **options
-        )
-        node = self._nodes.pop(name)  # it comes back, whole, through the engine
-        values: dict[str, Any] = {
-            key.removeprefix("kwargs/"): value
-            for key, value in node.parameters.items()
-            if key.startswith("kwargs/") and key.removeprefix("kwargs/") not in given
-        }
+        node = self._function_node(name, function, returns, options)
+        node._is_call = True
+        node.parents = [*parents, *self._done_before()]
+        given = {**_defaults(function), **given}
+        values: dict[str, Any] = {}
         inputs: dict[str, str] = {}
         for key, value in given.items():
             if is_lazy(value):
@@ -432,18 +428,24 @@ class PipelineDecorator(PipelineController):
                 continue
             node.parents.extend(source_of(one)[0].name for one in find_lazy(value))
             value = without_lazy(value)
-            if is_parameter(value) and "${" not in repr(value):
+            if is_parameter(value):
                 values[key] = value
             else:
                 inputs[key] = self._keep_input(name, key, value)
         node.parents = list(dict.fromkeys(node.parents))
         node.parameters = parameters_of(values, inputs)
+        unknown = [one for one in node.parents if one not in self._nodes]
+        if unknown:
+            raise InvalidValueError(
+                f"step {name!r}: no step {unknown[0]!r} was called before (steps: {', '.join(self._nodes)})"
+            )
         assert self._engine is not None
         if not self._local and not node.draft and not self.queue_of(node):
             raise InvalidValueError(
                 f"step {name!r} has no queue: name one in the component, in default_queue of the pipeline, or call "
                 "PipelineDecorator.run_locally() before the pipeline"
             )
+        self._take_callbacks(name, options)
         self._engine.add(node)
         found = [LazyValue(functools.partial(self._fetch, node, one), (node, one)) for one in returns]
         return found[0] if len(found) == 1 else found
@@ -455,7 +457,7 @@ class PipelineDecorator(PipelineController):
             name = f"{title}_{number}"
         return name
 
-    def _done_before(self, given: Mapping[str, Any]) -> list[str]:
+    def _done_before(self) -> list[str]:
         """Return the steps whose values the pipeline's code has used so far: they decided that there is this one."""
         used = {one: self._nodes[one] for one in self._used if self._nodes[one].executed}
         earlier = {parent for node in used.values() for parent in node.parents}
@@ -477,6 +479,12 @@ class PipelineDecorator(PipelineController):
             self._used.append(node.name)
         assert node.job is not None
         return load_value(node.job.task, name, self._defaults.get("deserialize"))
+
+
+def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the defaults of a function that can be kept as parameters; others stay its own."""
+    known = inspect.signature(innermost(function)).parameters
+    return {name: one.default for name, one in known.items() if is_parameter(one.default)}
 
 
 def _bound(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

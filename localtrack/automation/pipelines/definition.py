@@ -138,6 +138,7 @@ class Definition:
             InvalidValueError: a name that is taken, no base task, or a reference that means nothing.
             TaskNotFoundError: no such base task.
         """
+        options = dict(locals())
         self._check_name(name)
         if base_task_factory is None:
             base_task_id = _base_task(name, base_task_id, base_task_project, base_task_name)
@@ -152,7 +153,8 @@ class Definition:
             output_uri=output_uri, continue_behaviour=continue_behaviour, continue_on_fail=continue_on_fail, stage=stage,
         )  # fmt: skip
         self._infer_parents(node)
-        self._take(node, pre_execute_callback, post_execute_callback, status_change_callback, retry_on_failure)
+        self._take_callbacks(node.name, options)
+        self._nodes[name] = node
         return True
 
     def add_function_step(
@@ -239,40 +241,63 @@ class Definition:
         Raises:
             InvalidValueError: a name that is taken, a function without source, or a reference that means nothing.
         """
-        self._check_name(name)
-        returns = (function_return,) if isinstance(function_return, str) else tuple(function_return or ())
-        plan = FunctionPlan(
-            function, returns, tuple(helper_functions or ()), task_type, project_name, task_name, _texts(tags),
-            packages if packages is not None else self._defaults.get("packages"),
-            repo or self._defaults.get("repo"), repo_branch or self._defaults.get("repo_branch"),
-            repo_commit or self._defaults.get("repo_commit"), working_dir or self._defaults.get("working_dir"),
-            {"image": docker or self._defaults.get("docker"), "arguments": docker_args or self._defaults.get("docker_args"),
-             "setup_script": docker_bash_setup_script or self._defaults.get("docker_bash_setup_script")},
-            auto_connect_frameworks, auto_connect_arg_parser, self._defaults.get("serialize"),
-            self._defaults.get("deserialize"), not self._defaults.get("skip_global_imports"),
-        )  # fmt: skip
-        plan.script()  # what can't be had is said now, and not when the step's turn comes
-        node = Node(
-            name, None, None, execution_queue, list(parents or ()), time_limit,
-            cache_executed_step=cache_executed_step, return_artifacts=list(returns),
-            monitor_metrics=list(monitor_metrics or ()), monitor_artifacts=list(monitor_artifacts or ()),
-            monitor_models=list(monitor_models or ()), output_uri=output_uri, draft=bool(draft),
-            continue_behaviour=continue_behaviour, continue_on_fail=continue_on_fail, stage=stage, job_type=task_type,
-            job_code_section=innermost(function).__name__, explicit_docker_image=docker, _plan=plan,
-        )  # fmt: skip
+        options = dict(locals())
+        node = self._function_node(name, function, function_return, options)
         node.parameters = self._function_parameters(node, function_kwargs or {})
         self._infer_parents(node)
-        self._take(node, pre_execute_callback, post_execute_callback, status_change_callback, retry_on_failure)
+        self._take_callbacks(node.name, options)
+        self._nodes[name] = node
         return True
 
-    def _take(self, node: Node, before: Any, after: Any, changed: Any, retry: Any) -> None:
-        for known, callback in (
-            (self._pre_callbacks, before), (self._post_callbacks, after), (self._status_callbacks, changed),
-            (self._retries, retry),
+    def _function_node(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        function_return: Sequence[str] | str | None,
+        options: Mapping[str, Any],
+    ) -> Node:
+        """Return a step that calls a function, without its arguments; the pipeline does not have it yet.
+
+        Args:
+            name: the step's name.
+            function: the function.
+            function_return: names of what it returns.
+            options: arguments of :meth:`add_function_step` by name.
+
+        Raises:
+            InvalidValueError: a name that is taken, or a function without source.
+        """
+        self._check_name(name)
+        returns = (function_return,) if isinstance(function_return, str) else tuple(function_return or ())
+        own, common = options.get, self._defaults.get
+        plan = FunctionPlan(
+            function, returns, tuple(own("helper_functions") or ()), own("task_type"), own("project_name"),
+            own("task_name"), _texts(own("tags")), own("packages") if own("packages") is not None else common("packages"),
+            own("repo") or common("repo"), own("repo_branch") or common("repo_branch"),
+            own("repo_commit") or common("repo_commit"), own("working_dir") or common("working_dir"),
+            {"image": own("docker") or common("docker"), "arguments": own("docker_args") or common("docker_args"),
+             "setup_script": own("docker_bash_setup_script") or common("docker_bash_setup_script")},
+            own("auto_connect_frameworks"), own("auto_connect_arg_parser"), common("serialize"), common("deserialize"),
+            not common("skip_global_imports"),
+        )  # fmt: skip
+        plan.script()  # what can't be had is said now, and not when the step's turn comes
+        return Node(
+            name, None, None, own("execution_queue"), list(own("parents") or ()), own("time_limit"),
+            cache_executed_step=bool(own("cache_executed_step")), return_artifacts=list(returns),
+            monitor_metrics=list(own("monitor_metrics") or ()), monitor_artifacts=list(own("monitor_artifacts") or ()),
+            monitor_models=list(own("monitor_models") or ()), output_uri=own("output_uri"), draft=bool(own("draft")),
+            continue_behaviour=own("continue_behaviour"), continue_on_fail=bool(own("continue_on_fail")),
+            stage=own("stage"), job_type=own("task_type"), job_code_section=innermost(function).__name__,
+            explicit_docker_image=own("docker"), _plan=plan,
+        )  # fmt: skip
+
+    def _take_callbacks(self, name: str, options: Mapping[str, Any]) -> None:
+        for known, option in (
+            (self._pre_callbacks, "pre_execute_callback"), (self._post_callbacks, "post_execute_callback"),
+            (self._status_callbacks, "status_change_callback"), (self._retries, "retry_on_failure"),
         ):  # fmt: skip
-            if callback is not None:
-                known[node.name] = callback
-        self._nodes[node.name] = node
+            if options.get(option) is not None:
+                known[name] = options[option]
 
     def _check_name(self, name: str) -> None:
         if not isinstance(name, str) or not name.strip() or any(sign in name for sign in "${}"):

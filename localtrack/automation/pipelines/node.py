@@ -99,6 +99,7 @@ class Node:
     _plan: FunctionPlan | None = None
     _retries: int = 0
     _problem: str = ""
+    _is_call: bool = False  # the values are those of a call: what looks like a reference in them is none
 
     def __post_init__(self) -> None:
         """Take ``continue_behaviour`` apart, as ClearML does: what it leaves out is True."""
