@@ -104,6 +104,11 @@ class ExitWatch:
             return Outcome("completed", 0, message=f"a thread ended with {self.thread_errors[-1]}")
         return Outcome("completed", 0)
 
+    @property
+    def exit_was_called(self) -> bool:
+        """Whether the script ends by an exit of its own, with any code."""
+        return self._system_exit is not None or (self._called_exit is not None and self._left_early())
+
     def _exit_value(self) -> Any:
         value = self._system_exit or (self._called_exit if self._left_early() else None)
         return None if value is None else value[0]

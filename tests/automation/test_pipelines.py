@@ -84,7 +84,7 @@ def own_task(store_in_force: StoreContext, monkeypatch: pytest.MonkeyPatch) -> I
     task = Task.create("lines", "own", task_type="controller")
     monkeypatch.setattr(Task, "current_task", classmethod(lambda cls: task))
     yield task
-    exit_code._failed.clear()
+    exit_code.forget()
 
 
 @pytest.fixture

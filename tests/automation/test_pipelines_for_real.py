@@ -145,9 +145,6 @@ pipe.add_function_step("after", after, {"value": "${breaks.x}"})
 pipe.add_function_step("aside", aside)
 pipe.start_locally(run_pipeline_steps_locally=True)
 print("over", {name: node.status for name, node in pipe.get_pipeline_dag().items()})
-if ASKS:
-    print(pipe.is_successful(), pipe.is_successful(fail_condition="aborted"))
-    sys.exit(5)
 """
 
 TEXTS = """
@@ -275,13 +272,25 @@ def test_a_step_that_fails_raises_where_its_value_is_used(folder: Path, uses: bo
     assert Task.get_tasks(task_name="^after$") == []
 
 
-@pytest.mark.parametrize("asks", [True, False])
-def test_a_failed_pipeline_ends_the_script_with_one_unless_it_asked(folder: Path, asks: bool) -> None:
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        ("", 1),
+        ("print(pipe.is_successful())", 0),
+        ("sys.exit(5)", 5),
+        ("sys.exit(0)", 0),
+        ("raise SystemExit(6)", 6),
+        ("1 / 0", 1),
+    ],
+)
+def test_a_failed_pipeline_ends_the_script_with_one_unless_it_says_otherwise(folder: Path, end: str, code: int) -> None:
     """As in ClearML nothing is raised; but nobody takes the run for a good one."""
-    ran = run(folder, f"ASKS = {asks}\n{FAILING}")
-    assert ran.returncode == (5 if asks else 1)
+    ran = run(folder, f"{FAILING}\nprint('at the end')\n{end}\n")
+    assert ran.returncode == code
     assert "over {'breaks': 'failed', 'after': 'skipped', 'aside': 'completed'}" in ran.stdout
-    assert ("False True" in ran.stdout) is asks
+    assert "at the end" in ran.stdout
+    assert ("False" in ran.stdout) is ("is_successful" in end)
+    assert ("ZeroDivisionError" in ran.stderr) is (end == "1 / 0")
     assert "pipeline failing failed: step breaks failed" in ran.stderr
     pipeline = named("failing")
     assert (pipeline.status, pipeline.status_history[-1]["reason"]) == ("failed", "Pipeline step failed")
@@ -300,7 +309,7 @@ def test_texts_stay_what_they_are_and_a_script_may_run_several_pipelines(folder:
 
 def test_a_pipeline_that_nobody_waits_for_ends_with_the_script(folder: Path) -> None:
     """Its steps are aborted, and it is not recorded as a good one."""
-    ran = run(folder, f"ASKS = False\n{FORGOTTEN}")
+    ran = run(folder, FORGOTTEN)
     assert "over" in ran.stdout
     assert named("failing").status == "failed"
     assert "pipeline failing failed" in ran.stderr

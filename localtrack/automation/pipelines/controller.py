@@ -416,13 +416,16 @@ class PipelineController(StoredPipelines, Definition):
             status = status or "stopped"
         problem = self.problem()
         self._report.write(at_once=True)
-        session = current.get()
         if not status and problem:
             status = "failed"
         if status == "failed":
-            text = problem or "the pipeline was marked as failed"
-            _say(f"localtrack: pipeline {self._name} failed: {text}")
+            _say(f"localtrack: pipeline {self._name} failed: {problem or 'it was marked as failed'}")
+        self._end_task(status, problem)
+        if status == "failed":
             exit_code.failed(self)
+
+    def _end_task(self, status: str, problem: str) -> None:
+        session = current.get()
         if not status or session is None or session.task_id != self._task.id:
             self._task.close()
             return

@@ -1,4 +1,6 @@
-"""The exit code of a script whose pipeline failed: 1, unless the script asked how the pipeline ended, or fails itself.
+"""The exit code of a script whose pipeline failed and that says nothing itself: 1 instead of 0.
+
+A script that calls ``sys.exit``, raises, or asks how the pipeline ended keeps the exit code that it makes.
 
 Source: docs/how-to/pipelines.md, "When a step fails".
 """
@@ -10,16 +12,19 @@ import os
 import sys
 from typing import Any
 
+from localtrack.runtime.exits import ExitWatch, main_frame
+
 _failed: set[int] = set()
-_is_registered = False
+_watch: ExitWatch | None = None
 
 
 def failed(pipeline: Any) -> None:
-    """Remember a pipeline that failed."""
-    global _is_registered
+    """Remember a pipeline that failed; its task has ended by now, and no longer watches the script's end."""
+    global _watch
     _failed.add(id(pipeline))
-    if not _is_registered:
-        _is_registered = True
+    if _watch is None:
+        _watch = ExitWatch(main_frame())
+        _watch.install()
         atexit.register(_leave)
 
 
@@ -28,15 +33,23 @@ def was_asked(pipeline: Any) -> None:
     _failed.discard(id(pipeline))
 
 
+def forget() -> None:
+    """Forget all."""
+    global _watch
+    _failed.clear()
+    if _watch is not None:
+        atexit.unregister(_leave)
+        _watch.remove()
+        _watch = None
+
+
 def _leave() -> None:
     """End with 1 after all that is to be done at the end: an exit code can't be changed in another way here."""
-    if not _failed or getattr(sys, "last_type", None) is not None:
+    if not _failed or _watch is None or _watch.outcome().code or _watch.exit_was_called:
         return
-    pending, atexit_run = set(_failed), atexit._run_exitfuncs
-    _failed.clear()
-    atexit_run()
+    forget()
+    atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    if pending:
-        os._exit(1)
+    os._exit(1)
