@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from localtrack.api.policy import refuse
 from localtrack.automation.overrides import apply_overrides, content_hash
 from localtrack.errors import InvalidValueError, LocaltrackError, TaskNotFoundError, UsageError
+from localtrack.records.ids import tags_of
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.services import lifecycle, reports, tasks
@@ -263,7 +264,7 @@ class ClearmlJob(BaseJob):
         target_project: the clone's project; that of the base task without one.
         output_uri: where the clone's models go.
         enable_local_imports: kept for ClearML's signature; an agent runs the recorded code.
-        **kwargs: ``name``, ``comment`` and ``project`` of the clone.
+        **kwargs: ``name``, ``comment`` and ``project`` of the clone; ``runtime``: facts to keep with it.
 
     Raises:
         TaskNotFoundError: no such base task.
@@ -288,31 +289,35 @@ class ClearmlJob(BaseJob):
         super().__init__(_planned(base_task_id, parent, disable_clone_task, target_project, kwargs))
         self.task_parameter_override = dict(parameter_override or {})
         apply_overrides(self.task, parameter_override, task_overrides, configuration_overrides)
-        if tags:
-            self.task.add_tags(list(tags))
         if output_uri is not None:
             self.task.output_uri = output_uri
+        facts = dict(kwargs.get("runtime") or {})
         if not disable_clone_task:
-            self._remember(allow_caching)
-
-    def _remember(self, is_reusing: bool) -> None:
-        """Keep with the clone what it will run, and take a task that ran the same before where that is wanted."""
-        record = self.record()
-        digest = content_hash(record, BaseJob._hashing_callback)
-        if is_reusing:
-            wanted = Search(
-                task_filter={"status": [Status.COMPLETED.value, Status.PUBLISHED.value]}, allow_archived=False
-            )
-            same = [row for row in find(self._ctx, wanted) if row.runtime.get(HASH_KEY) == digest]
-            if same:
-                drafted = self.task
-                self.task = _task_of(max(same, key=lambda row: row.ended).id)
-                self._is_cached = True
-                drafted.delete()
+            facts[HASH_KEY] = content_hash(self.record(), BaseJob._hashing_callback)
+            if allow_caching and self._take_same(facts[HASH_KEY]):
                 return
+        self._finish(tags_of(tags), facts)
+
+    def _take_same(self, digest: str) -> bool:
+        """Take a task of before that ran the same, in place of the clone; return whether there is one."""
+        ended = [Status.COMPLETED.value, Status.PUBLISHED.value]
+        rows = find(self._ctx, Search(task_filter={"status": ended}, allow_archived=False))
+        same = [row for row in rows if row.runtime.get(HASH_KEY) == digest]
+        if not same:
+            return False
+        drafted = self.task
+        self.task = _task_of(max(same, key=lambda row: row.ended).id)
+        self._is_cached = True
+        drafted.delete()
+        return True
+
+    def _finish(self, tags: Sequence[str], facts: Mapping[str, Any]) -> None:
+        """Commit what tells the draft from others, at last: a draft that has it is whole."""
         tasks.edit(
-            self._ctx, record.id, lambda one: replace(one, runtime={**one.runtime, HASH_KEY: digest}), "content hash",
-            checked=False,
+            self._ctx, self.task.id, lambda one: replace(
+                one, tags=tuple(dict.fromkeys((*one.tags, *tags))), runtime={**one.runtime, **facts}
+            ),
+            "job", checked=False,
         )  # fmt: skip
 
 

@@ -224,9 +224,8 @@ class BaseScheduler:
             if job.clone_task:
                 made = ClearmlJob(
                     job.base_task_id, parameter_override=details.parameters, task_overrides=job.task_overrides,
-                    target_project=job.target_project, tags=details.tags,
+                    target_project=job.target_project, tags=details.tags, runtime={MARK_KEY: firing},
                 )  # fmt: skip
-                _mark(made.task_id(), firing)
                 lifecycle.enqueue(ctx, made.task_id(), str(job.queue))
                 task_id = made.task_id()
             else:

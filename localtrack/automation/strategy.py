@@ -9,7 +9,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from localtrack.automation.job import BaseJob, ClearmlJob
@@ -17,7 +16,6 @@ from localtrack.automation.objective import MultiObjective, Objective, objective
 from localtrack.automation.parameters import Parameter
 from localtrack.errors import InvalidValueError, StoreError, TaskNotFoundError
 from localtrack.records.parameters import full_name
-from localtrack.services import tasks
 from localtrack.services.context import open_context
 from localtrack.services.search import Search, find
 
@@ -351,7 +349,7 @@ class SearchStrategy:
         words = [f"{name}={parameters[name]}" for name in sorted(parameters)]
         named = self._naming_function(self._base_task_name, parameters) if self._naming_function else None
         owner = parent or self._job_parent_id
-        details = kwargs.pop("details", {})
+        mark = {"run": self.run_id, "names": list(parameters), **kwargs.pop("details", {})}
         job = self._job_class(
             base_task_id=base_task_id,
             parameter_override=parameters,
@@ -361,13 +359,9 @@ class SearchStrategy:
             name=named or (f"{self._base_task_name}: {' '.join(words)}" if words else None),
             comment="\n".join(words) or None,
             project=self._job_project,
+            runtime={RUN_KEY: mark},
             **kwargs,
         )
-        mark = {"run": self.run_id, "names": list(parameters), **details}
-        tasks.edit(
-            self._ctx, job.task_id(), lambda record: replace(record, runtime={**record.runtime, RUN_KEY: mark}), "search",
-            checked=False,
-        )  # fmt: skip
         with self._lock:
             self._created[job.task_id()] = (job, parameters)
         LOG.info("job %s: %s", job.task_id(), " ".join(words))
