@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from localtrack.automation.job import BaseJob, ClearmlJob, RunningJob
 from localtrack.automation.local_agent import QUEUE_PREFIX
 from localtrack.automation.strategy import LOG, RUN_KEY, SearchStrategy
+from localtrack.errors import UsageError
 from localtrack.fs.disk import list_names
 from localtrack.records.ids import new_sortable_id
 from localtrack.records.parameters import full_name
@@ -62,7 +63,7 @@ def adopt_jobs(ctx: StoreContext, strategy: SearchStrategy, parent: str) -> int:
         if _is_cut_short(ctx, record):
             LOG.info("job %s was cut short with the search before: what it tried is tried again", record.id)
             continue
-        if record.state is Status.QUEUED and str(record.runtime.get("queue", "")).startswith(QUEUE_PREFIX):
+        if record.state is Status.QUEUED and (_is_for_its_agent(record) or not _is_in_a_queue(ctx, record.id)):
             record = _taken_back(ctx, record)
         is_draft = record.state is Status.CREATED
         values = parameters.as_values(record)
@@ -83,15 +84,30 @@ def _is_cut_short(ctx: StoreContext, record: TaskRecord) -> bool:
     return not list_names(TaskLayout(tasks.folder_of(ctx, record.id)).requests)
 
 
+def _is_for_its_agent(record: TaskRecord) -> bool:
+    """Tell whether a queued job waits for an agent that ended with the search."""
+    return str(record.runtime.get("queue", "")).startswith(QUEUE_PREFIX)
+
+
+def _is_in_a_queue(ctx: StoreContext, task_id: str) -> bool:
+    """Tell whether any agent will run a queued job: a search that dies in between has said so, and not done it."""
+    return any(ref.task_id == task_id for name in ctx.queues.names() for ref in ctx.queues.get(name).entries())
+
+
 def _taken_back(ctx: StoreContext, record: TaskRecord) -> TaskRecord:
-    """Return a task that waited for an agent which ended with the search, as a draft again."""
+    """Return a job that nobody would run as a draft again; as it is now where somebody has run it meanwhile."""
+    try:
+        changed = lifecycle.dequeue(ctx, record.id)
+    except UsageError:
+        return tasks.read(ctx, record.id)
+    if not _is_for_its_agent(record):
+        return changed
     queue = str(record.runtime["queue"])
-    record = lifecycle.dequeue(ctx, record.id)
     try:
         ctx.queues.remove(queue)
     except (LookupError, ValueError, RuntimeError) as error:
         LOG.debug("queue %s stays: %s", queue, error)
-    return record
+    return changed
 
 
 def _job_of(record: TaskRecord, strategy: SearchStrategy) -> BaseJob:

@@ -164,6 +164,24 @@ def test_a_search_that_was_killed_goes_on_in_another_process(
     assert {job.status for job in jobs} == {"completed"}
 
 
+def test_a_search_that_was_killed_between_the_status_and_the_queue_starts_that_job_again(
+    store_in_force: StoreContext, agent: list[str], tmp_path: Path
+) -> None:
+    """A job that says that it is queued, and lies in no queue, is waited for by nobody."""
+    base = make_script(store_in_force, TRAINING, lr=0.1, layers=2, mode="good")
+    script = tmp_path / "search.py"
+    killing = "import os, signal\nfrom localtrack.queue.folder import Queue\n"
+    killing += "Queue.enqueue = lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL)\n"
+    script.write_text(killing + RESUMED)
+    command = [sys.executable, str(script), base]
+    assert subprocess.run(command, capture_output=True, timeout=100, check=False).returncode == -9
+    assert [job.status for job in Task.get_tasks(task_name="^base: lr=")] == ["queued"]
+    script.write_text(RESUMED)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    assert "DONE 3 {'lr': 0.1}" in done.stdout
+    assert {job.status for job in Task.get_tasks(task_name="^base: lr=")} == {"completed"}
+
+
 def test_an_agent_runs_a_search_as_it_was_edited(
     store_in_force: StoreContext, agent: list[str], tmp_path: Path
 ) -> None:
