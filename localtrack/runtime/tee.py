@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from localtrack.runtime.live_region import LiveRegion
 
 PARTIAL_FLUSH_S = 10.0
+FLUSH_WAIT_S = 2.0
+PACE_S = 0.05
+SHARE = 0.02  # of the time may go into recording beside the prints
+BUDGET_S = 0.02  # so much is there for a burst: hundreds of lines
+PARTS_LIMIT = 4096
+WAITING_LIMIT = 1 << 17
 PARTIAL_LIMIT = 1 << 20
 
 #: What starts a stretch in which lines are drawn over: going up, or hiding the cursor.
@@ -38,32 +44,98 @@ def collapse(line: str) -> str:
 
 
 class LineCollector:
-    """Cuts one stream's text into lines for the console log."""
+    """Cuts one stream's text into lines for the console log.
 
-    def __init__(self, code: str, sink: Sink) -> None:
+    What is printed is in the log when the print returns, until printing takes so much time that recording it as well would
+    be felt: then lines wait for ``pace``, which records them together within :data:`PACE_S`.
+
+    Attributes:
+        waiting: what was printed and is not cut into lines yet; always the same list.
+        is_paced: whether what is printed waits for the pace.
+    """
+
+    def __init__(self, code: str, sink: Sink, pace: Pace | None = None) -> None:
         self._code = code
         self._sink = sink
+        self._pace = pace
+        self.waiting: list[str] = []
+        self.is_paced = False
+        self._budget_s = BUDGET_S
+        self._counted = 0.0
         self._partial = ""
         self._since = 0.0
         self._region: LiveRegion | None = None
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
 
     def feed(self, text: str) -> None:
         """Take text as it is printed."""
-        with self._lock:
-            if self._region is not None or ("\x1b" in text and _DRAWING.search(text)):
-                self._draw(text)
-                return
-            if "\n" not in text:
-                if not self._partial:
-                    self._since = time.monotonic()
-                self._partial += text
-                if len(self._partial) > PARTIAL_LIMIT:
-                    self._partial = collapse(self._partial)[-PARTIAL_LIMIT // 2 :]
-                return
-            *lines, self._partial = (self._partial + text).split("\n")
-            self._since = time.monotonic()
-            self._sink(self._code, [collapse(line) for line in lines])
+        self.waiting.append(text)
+        self.came(text)
+
+    def came(self, text: str) -> None:
+        """Look what has to be done about a text that waits now."""
+        waiting = self.waiting
+        if self.is_paced:
+            if len(waiting) > WAITING_LIMIT:
+                self.settle()
+        elif (
+            not isinstance(text, str)
+            or "\n" in text
+            or "\x1b" in text
+            or len(waiting) > PARTS_LIMIT
+            or len(text) > PARTIAL_LIMIT
+        ):
+            self.settle()
+
+    def settle(self, *, within_s: float = 0.0) -> None:
+        """Cut what waits into lines and write them; whoever does so already takes what comes meanwhile along.
+
+        Args:
+            within_s: so long that is waited for another thread that does so.
+        """
+        waiting = self.waiting
+        while waiting and (self._lock.acquire(timeout=within_s) if within_s else self._lock.acquire(blocking=False)):
+            start = time.monotonic()
+            try:
+                count = len(waiting)
+                text = "".join([part for part in waiting[:count] if isinstance(part, str)])
+                del waiting[:count]  # others may append at any moment
+                self._take(text, start)
+            finally:
+                self._spend(start)
+                self._lock.release()
+
+    def _spend(self, start: float) -> None:
+        """Count what recording costs: a share of the time, and a store of it for those who rarely print."""
+        end = time.monotonic()
+        self._budget_s = min(BUDGET_S, self._budget_s + (start - self._counted) * SHARE) - (end - start)
+        self._counted = end
+        self.is_paced = self._budget_s <= 0.0 and self._pace is not None and self._pace.begin()
+
+    def rest(self) -> None:
+        """Let a stream that prints no more have its lines recorded at once again."""
+        if self.is_paced and not self.waiting and self._lock.acquire(blocking=False):
+            try:
+                self._spend(time.monotonic())
+            finally:
+                self._lock.release()
+
+    def _take(self, text: str, moment: float) -> None:
+        if self._region is not None or ("\x1b" in text and _DRAWING.search(text)):
+            self._draw(text)
+            return
+        if not self._partial:
+            self._since = moment
+        *lines, self._partial = (self._partial + text).split("\n")
+        if lines:
+            self._since = moment
+            self._sink(self._code, [collapse(line) if "\r" in line or "\x1b" in line else line for line in lines])
+        if len(self._partial) > PARTIAL_LIMIT:
+            text, self._partial = collapse(self._partial), ""
+            if len(text) > PARTIAL_LIMIT // 2:
+                self._sink(self._code, [text])  # no progress bar: a line that has no end
+            else:
+                self._partial = text
 
     def _draw(self, text: str) -> None:
         """Take text while lines are drawn over."""
@@ -92,14 +164,19 @@ class LineCollector:
 
     def rebind(self, sink: Sink) -> None:
         """Forget the unfinished line and write to another sink."""
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+        self.waiting.clear()
+        self.is_paced = False
         self._region = None
         self._partial = ""
         self._sink = sink
 
     def flush_partial(self, *, older_than_s: float = 0.0) -> None:
         """Write out an unfinished line, such as a progress bar's, when it has stood for a while."""
-        with self._lock:
+        self.settle(within_s=FLUSH_WAIT_S)
+        if not self._lock.acquire(timeout=FLUSH_WAIT_S):
+            return
+        try:
             if self._region is not None:
                 self._flush_region(self._region, older_than_s)
                 return
@@ -107,6 +184,50 @@ class LineCollector:
                 text, self._partial = collapse(self._partial), ""
                 if text:
                     self._sink(self._code, [text])
+        finally:
+            self._lock.release()
+
+
+class Pace:
+    """Records in a thread of its own what is printed faster than it could be recorded beside each print.
+
+    Args:
+        collectors: whose lines these are.
+    """
+
+    def __init__(self, collectors: Iterable[LineCollector]) -> None:
+        self._collectors = collectors
+        self._begun = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> bool:
+        """Start, or go on; False where no thread can be started any more."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="localtrack-console", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return False
+            self._thread = thread
+        self._begun.set()
+        return True
+
+    def forget(self) -> None:
+        """In a forked child: the thread is the parent's."""
+        self._thread = None
+        self._begun = threading.Event()
+
+    def _run(self) -> None:
+        begun = self._begun
+        while begun.wait():
+            begun.clear()
+            time.sleep(PACE_S)
+            for collector in self._collectors:
+                collector.settle()
+            if any(collector.is_paced for collector in self._collectors):
+                begun.set()
+                for collector in self._collectors:
+                    collector.rest()
 
 
 class LoggingMark:
@@ -151,25 +272,17 @@ class LoggingMark:
 class TeeStream:
     """Stands where ``sys.stdout`` or ``sys.stderr`` stood: everything goes to the original, a copy to the collector.
 
+    Its ``write`` is made for each.
+
     Args:
         original: the stream that stood there.
         collector: gets the copy.
-        is_wanted: whether a write that is made now is copied.
+        is_wanted: whether a write that is made now is copied; every one without.
     """
 
-    def __init__(
-        self, original: TextIO, collector: LineCollector, is_wanted: Callable[[], bool] = lambda: True
-    ) -> None:
+    def __init__(self, original: TextIO, collector: LineCollector, is_wanted: Callable[[], bool] | None = None) -> None:
         self._original = original
-        self._collector = collector
-        self._is_wanted = is_wanted
-
-    def write(self, text: str) -> int:
-        """Write to the original stream; the copy never fails the print."""
-        written = self._original.write(text)
-        if isinstance(text, str) and self._is_wanted():
-            self._collector.feed(text)
-        return written
+        self.write = _writing(original, collector, is_wanted)
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write several texts."""
@@ -194,6 +307,29 @@ class TeeStream:
         self._original.__exit__(*details)
 
 
+def _writing(original: TextIO, collector: LineCollector, is_wanted: Callable[[], bool] | None) -> Callable[[str], int]:
+    """Return what stands for the stream's ``write``: a closure, as each print makes two of these calls."""
+    put_by = collector.waiting.append
+
+    def write(text: str) -> int:
+        """Write to the original stream; the copy never fails the print."""
+        written = original.write(text)
+        put_by(text)
+        if not collector.is_paced or len(collector.waiting) > WAITING_LIMIT:
+            collector.came(text)
+        return written
+
+    def write_wanted(text: str) -> int:
+        """Write to the original stream; the copy never fails the print, and is made where it is wanted."""
+        wanted = is_wanted is not None and is_wanted()
+        written = original.write(text)
+        if wanted:
+            collector.feed(text)
+        return written
+
+    return write if is_wanted is None else write_wanted
+
+
 class ConsoleTee:
     """Installs the tee on stdout, stderr and the logging handlers that write to them, and takes it off again.
 
@@ -214,7 +350,10 @@ class ConsoleTee:
         log: bool = True,
         is_left: Callable[[Any], bool] = lambda stream: False,
     ) -> None:
-        self._collectors = {"stdout": LineCollector("o", sink), "stderr": LineCollector("e", sink)}
+        self._collectors: dict[str, LineCollector] = {}
+        self._pace = Pace(self._collectors.values())
+        for name, code in (("stdout", "o"), ("stderr", "e")):
+            self._collectors[name] = LineCollector(code, sink, self._pace)
         self._wanted = {"stdout": stdout, "stderr": stderr}
         self._log = log
         self._is_left = is_left
@@ -243,10 +382,10 @@ class ConsoleTee:
         self._is_left = lambda stream: False
         self.install()
 
-    def _condition(self, on: bool) -> Callable[[], bool]:
+    def _condition(self, on: bool) -> Callable[[], bool] | None:
         """Return what decides over a write: where logging and other writes are treated alike, nothing has to."""
         if on is self._log:
-            return lambda: True
+            return None
         is_logging = self._mark.is_set
         return is_logging if self._log else lambda: not is_logging()
 
@@ -281,6 +420,7 @@ class ConsoleTee:
 
     def rebind(self, sink: Sink) -> None:
         """In a forked child: drop the parent's unfinished lines and send what comes to another sink."""
+        self._pace.forget()
         for collector in self._collectors.values():
             collector.rebind(sink)
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from localtrack.fs.disk import Disk, list_names, read_bytes
 from localtrack.records.plain import dataclass
-from localtrack.store.documents import now
 
 SEGMENT_BYTES = 16 << 20
 RETRY_S = 0.5
@@ -76,7 +75,7 @@ class ConsoleLog:
             lines: texts without newlines.
             at: when they were printed; now without one.
         """
-        head = f"{at or now()} {stream} "
+        head = f"{at or _moment()} {stream} "
         data = "".join(f"{head}{line}\n" for line in lines).encode("utf-8", "backslashreplace")
         with self._lock:
             self._append(data)
@@ -142,6 +141,20 @@ class ConsoleLog:
         self._fd = fd
         self._number += 1
         self._bytes = 0
+
+
+_second = (0, "")
+
+
+def _moment() -> str:
+    """Return the time as :func:`localtrack.store.documents.now` does; a second's text is made once."""
+    global _second
+    whole, rest = divmod(time.time_ns(), 1_000_000_000)
+    known, text = _second
+    if known != whole:
+        text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+        _second = whole, text
+    return f"{text}.{rest // 1000:06d}Z"
 
 
 def read_console(folder: Path, without: frozenset[str] = frozenset()) -> list[ConsoleLine]:

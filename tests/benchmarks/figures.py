@@ -31,6 +31,7 @@ from tests.benchmarks.measure import (
 )
 from tests.benchmarks.merging import merging
 from tests.benchmarks.monitored import monitored
+from tests.benchmarks.printing import printing
 from tests.benchmarks.watched import watched
 
 POINTS = 100_000
@@ -263,5 +264,6 @@ ALL: dict[str, Callable[[Bench], list[Figure]]] = {
     "merging": merging,
     "finding": finding,
     "watched": watched,
+    "printing": printing,
     "monitored": monitored,
 }

@@ -66,7 +66,7 @@ def test_segments_roll(log: ConsoleLog, tmp_path: Path, monkeypatch: pytest.Monk
 def test_writers_are_merged_by_time(tmp_path: Path, trouble: list[OSError], monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines of several processes are in the order of their printing."""
     clock = iter(f"2026-01-01T00:00:00.{number:06d}Z" for number in range(100))
-    monkeypatch.setattr(console_module, "now", lambda: next(clock))
+    monkeypatch.setattr(console_module, "_moment", lambda: next(clock))
     logs = [ConsoleLog(Disk(tmp_path / "tmp"), tmp_path / "console", name, trouble.append) for name in "ba"]
     for number in range(6):
         logs[number % 2].write("o", [str(number)])

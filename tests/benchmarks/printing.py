@@ -1,0 +1,137 @@
+"""What the console capture costs a print: the same lines through the captured stream and beside it, in turns.
+
+CPU times, so that other programs count little: of the calling thread, and of the whole process with the recording. Into a
+file, into a pipe that a ``cat`` reads, and to a terminal, which flushes every line. A figure is the median of pairs of
+turns in one process: as fast as they come, and at a thousand lines a second, at which each is recorded before the print
+returns. The capture of descriptors can't be left out for one turn: there, processes with and without it take turns.
+
+Usage, for one measured process: ``printing.py tee|plain|descriptors ANSWER``; it prints to its stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+LINES = 20_000
+ROUNDS = 20
+PACED_LINES = 300
+PACE_S = 0.001
+PAUSE_S = 0.15
+WANTED_PERCENT = 2.0
+TARGETS = ("file", "pipe", "terminal")
+LINE = "epoch 12 | step 003456 | loss 0.123456 | accuracy 0.9876 | lr 1.000e-04 | 812 it/s"
+
+
+def printing(bench: Any) -> list[Any]:
+    """Prints with and without capture, to each kind of target."""
+    from tests.benchmarks.measure import at_most, compare
+
+    rows = []
+    for target in TARGETS:
+        answers = [_measure(bench, target, "tee") for _ in range(bench.repetitions)]
+        pairs = [(_measure(bench, target, "plain"), _measure(bench, target, "descriptors")) for _ in answers]
+        what = f"print to a {target}"
+        rows += [
+            at_most(f"{what}, captured: more time of the caller", "%", [a["caller_percent"] for a in answers], WANTED_PERCENT,
+                    f"CPU time, median of {ROUNDS} pairs of {LINES} lines of {len(LINE)} characters, as fast as they come"),
+            compare(f"{what}, captured: more time of the process", "%", [a["process_percent"] for a in answers],
+                    "with the recording"),
+            compare(f"{what}, not captured", "us", [a["plain_us"] for a in answers]),
+            compare(f"{what}, captured", "us", [a["tee_us"] for a in answers]),
+            compare(f"{what}, captured, 1000 lines a second: more of a core", "%", [a["paced_core_percent"] for a in answers],
+                    "each recorded when the print returns"),
+            compare(f"{what}, by descriptors: more time of the caller", "%",
+                    [(with_["tee_us"] / without["tee_us"] - 1) * 100 for without, with_ in pairs], "pairs of processes"),
+        ]  # fmt: skip
+    return rows
+
+
+def _measure(bench: Any, target: str, how: str) -> dict[str, float]:
+    store = bench.fresh_store()
+    answer = bench.folder / "answer.json"
+    command = [sys.executable, __file__, how, str(answer)]
+    environment = bench.environment(store)
+    if target == "file":
+        with open(bench.folder / "printed.txt", "wb") as stream:
+            subprocess.run(command, stdout=stream, stderr=subprocess.DEVNULL, env=environment, check=True, timeout=120)
+    else:
+        reading, writing = os.pipe() if target == "pipe" else pty.openpty()
+        reader = subprocess.Popen(["cat"], stdin=reading, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        os.close(reading)
+        try:
+            subprocess.run(command, stdout=writing, stderr=subprocess.DEVNULL, env=environment, check=True, timeout=120)
+        finally:
+            os.close(writing)
+            reader.wait(10)
+    found: dict[str, float] = json.loads(answer.read_text())
+    return found
+
+
+def main(how: str, answer: str) -> None:
+    """Print in turns; in the modes other than ``tee`` both turns are the same stream."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    streams = {"tee": sys.stdout, "plain": sys.stdout}
+    if how != "plain":
+        from localtrack import Task
+
+        choice: Any = {"descriptors": True} if how == "descriptors" else True
+        Task.init("benchmark", "printing", auto_connect_streams=choice)
+        streams["tee"] = sys.stdout
+    time.sleep(1.0)  # the capture of code and packages has its own figure
+    callers, processes = _turns(streams, ROUNDS, _print_lines)
+    paced, _ = _turns(streams, ROUNDS // 4, _print_slowly)
+    result = {
+        "caller_percent": _more(callers), "process_percent": _more(processes),
+        "paced_core_percent": statistics.median(t - p for t, p in zip(paced["tee"], paced["plain"], strict=True))
+        * 100 / (PACED_LINES * PACE_S),
+        **{f"{name}_us": statistics.median(values) / LINES * 1e6 for name, values in callers.items()},
+    }  # fmt: skip
+    Path(answer).write_text(json.dumps(result))
+
+
+Times = dict[str, list[float]]
+
+
+def _turns(streams: dict[str, Any], rounds: int, act: Any) -> tuple[Times, Times]:
+    """Return CPU seconds of the calling thread and of the process, by stream."""
+    callers: Times = {name: [] for name in streams}
+    processes: Times = {name: [] for name in streams}
+    for number in range(-2, rounds):
+        for name in sorted(streams, reverse=number % 2 == 0):
+            process, caller = time.process_time(), time.thread_time()
+            act(streams[name])
+            caller = time.thread_time() - caller
+            time.sleep(PAUSE_S)  # what waits is recorded
+            if number >= 0:  # the first rounds warm up
+                callers[name].append(caller)
+                processes[name].append(time.process_time() - process)
+    return callers, processes
+
+
+def _print_lines(stream: Any) -> None:
+    for _ in range(LINES):
+        print(LINE, file=stream)
+    stream.flush()
+
+
+def _print_slowly(stream: Any) -> None:
+    for _ in range(PACED_LINES):
+        print(LINE, file=stream)
+        time.sleep(PACE_S)
+    stream.flush()
+
+
+def _more(times: Times) -> float:
+    return statistics.median(t / p - 1 for t, p in zip(times["tee"], times["plain"], strict=True)) * 100
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

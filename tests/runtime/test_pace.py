@@ -1,0 +1,140 @@
+"""Lines that are printed faster than they can be recorded wait a moment, and none is lost or moved."""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+import time
+
+import pytest
+
+from localtrack.runtime import tee
+from localtrack.runtime.tee import ConsoleTee, LineCollector
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave no time for recording beside the prints, so that from the second line on they wait."""
+    monkeypatch.setattr(tee, "BUDGET_S", 0.0)
+
+
+def install(monkeypatch: pytest.MonkeyPatch, seen: list[str]) -> tuple[ConsoleTee, io.StringIO]:
+    """Put a tee before a stream of the test's own."""
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    console = ConsoleTee(lambda code, lines: seen.extend(lines), stderr=False)
+    console.install()
+    return console, out
+
+
+def wait_until(condition) -> None:
+    """Wait for what another thread does."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_line_is_recorded_before_its_print_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While there is time for it, nothing waits."""
+    seen: list[str] = []
+    console, _ = install(monkeypatch, seen)
+    for number in range(20):
+        print(number)
+        assert seen[-1:] == [str(number)]
+    console.remove()
+
+
+@pytest.mark.usefixtures("hurried")
+def test_lines_that_wait_are_recorded_without_another_print(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits comes in order a moment later, while the script does something else."""
+    seen: list[str] = []
+    console, out = install(monkeypatch, seen)
+    expected = [str(number) for number in range(5000)]
+    for line in expected:
+        print(line)
+    assert out.getvalue().splitlines() == expected
+    wait_until(lambda: len(seen) == 5000)
+    assert seen == expected
+    console.remove()
+
+
+@pytest.mark.usefixtures("hurried")
+def test_the_end_records_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the tee is taken off, the last lines are there, the unfinished one too."""
+    seen: list[str] = []
+    console, _ = install(monkeypatch, seen)
+    for number in range(1000):
+        print(number)
+    print("unfinished", end="")
+    console.remove()
+    assert seen == [*map(str, range(1000)), "unfinished"]
+
+
+def test_after_a_flood_lines_are_recorded_at_once_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that was paced is not for ever: once printing has paused, a line waits no more."""
+    seen: list[str] = []
+    console, _ = install(monkeypatch, seen)
+    collector = console._collectors["stdout"]
+    monkeypatch.setattr(tee, "SHARE", 1.0)  # so that the pause may be short
+    collector._budget_s = 0.0
+    print("first")
+    print("waits")
+    wait_until(lambda: seen == ["first", "waits"] and not collector.is_paced)
+    print("again")
+    assert seen[-1] == "again"
+    console.remove()
+
+
+@pytest.mark.parametrize("is_hurried", [False, True])
+def test_threads_that_print_at_once_lose_nothing(monkeypatch: pytest.MonkeyPatch, is_hurried: bool) -> None:
+    """Every line of four threads is there once, each thread's in its order."""
+    if is_hurried:
+        monkeypatch.setattr(tee, "BUDGET_S", 0.0)
+    seen: list[str] = []
+    console, out = install(monkeypatch, seen)
+
+    def work(name: str) -> None:
+        for number in range(3000):
+            sys.stdout.write(f"{name} {number}\n")
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    console.remove()
+    assert len(out.getvalue().splitlines()) == 12000
+    for name in "abcd":
+        assert [line for line in seen if line.startswith(name)] == [f"{name} {number}" for number in range(3000)]
+
+
+def test_a_print_while_recording_is_no_deadlock() -> None:
+    """What a signal handler prints while a line is being recorded is recorded after it."""
+    seen: list[str] = []
+
+    def sink(code: str, lines: list[str]) -> None:
+        if lines == ["outer"]:
+            collector.feed("inner\n")
+        seen.extend(lines)
+
+    collector = LineCollector("o", sink)
+    collector.feed("outer\n")
+    assert seen == ["outer", "inner"]
+
+
+def test_a_line_without_end_is_recorded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Output without newlines is bounded in memory and whole in the log; a bar that draws over itself is neither."""
+    monkeypatch.setattr(tee, "PARTIAL_LIMIT", 1000)
+    seen: list[str] = []
+    collector = LineCollector("o", lambda code, lines: seen.extend(lines))
+    for number in range(100):
+        collector.feed(f"{number:04d}" * 300)
+    collector.flush_partial()
+    assert "".join(seen) == "".join(f"{number:04d}" * 300 for number in range(100))
+    seen.clear()
+    for number in range(5000):
+        collector.feed(f"\r{number} of 5000")
+    collector.flush_partial()
+    assert seen == ["4999 of 5000"]
