@@ -40,7 +40,10 @@ def install(ctx: BindingContext) -> Undo:
         watch = _Watch(ctx, _folder_of_queue, lambda events: SerializedReader(events, parse))
         ctx.patch.place(getattr(module, QUEUE), "write", watch.writing)
     else:
-        ctx.patch.tap(module.EventFileWriter, "add_event", _Watch(ctx, _folder_of_writer, lambda events: events).take)
+        watch = _Watch(ctx, _folder_of_writer, lambda events: events)
+        ctx.patch.tap(module.EventFileWriter, "add_event", watch.take)
+    for name in ("flush", "close"):
+        ctx.patch.after(module.EventFileWriter, name, watch.drain)
     return ctx.patch.undo
 
 
@@ -117,6 +120,11 @@ class _Watch:
             return result
 
         return write
+
+    def drain(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Record all that waits: a writer that was flushed has its events in the file, and the task has them then, too."""
+        if self._board is not None and not self._session.closed:
+            self._board.backlog.drain()
 
     def _begin(self) -> None:
         """Take the run that the process has now; in a forked child, that is another one."""

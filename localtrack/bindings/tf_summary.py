@@ -38,6 +38,8 @@ def install(ctx: BindingContext) -> Undo:
     ctx.patch.after(ctx.module, "write_summary", watch.on_tensor)
     ctx.patch.after(ctx.module, "write_scalar_summary", watch.on_scalar)
     ctx.patch.after(ctx.module, "write_raw_proto_summary", watch.on_proto)
+    for name in ("flush_summary_writer", "close_summary_writer"):
+        ctx.patch.after(ctx.module, name, watch.drain)
 
     def undo() -> None:
         global _watch
@@ -79,6 +81,11 @@ class _Watch:
         """Take a summary that is serialized already."""
         writer, step, tensor = (argument(args, kwargs, i, n) for i, n in enumerate(("writer", "step", "tensor")))
         self._take(_read_proto, writer, step, tensor, ("", None))
+
+    def drain(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Record all that waits, as the writer does."""
+        if self._board is not None and not self._session.closed:
+            self._board.backlog.drain()
 
     def _take(self, read: Any, writer: Any, step: Any, tensor: Any, about: tuple[Any, Any]) -> None:
         if hasattr(tensor, "numpy") and (isinstance(step, int) or hasattr(step, "numpy")):

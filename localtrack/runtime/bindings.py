@@ -64,7 +64,7 @@ class Bindings:
         self._record_failures()
 
     def remove(self) -> None:
-        """Take all of them off, last first, and stop watching."""
+        """Take all of them off, last first, and stop watching; record what failed since the last tick."""
         self._is_on = False
         self._hook.remove()
         with self._lock:
@@ -72,6 +72,7 @@ class Bindings:
             self._installed.clear()
         for _, context, undo in reversed(installed):
             self._undo(context, undo)
+        self._record_failures()
 
     def leave(self, framework: str) -> None:
         """Take the bindings of one framework off for the rest of the run, and watch for it no more."""

@@ -332,3 +332,17 @@ class TestFastai(BoosterContract):
         learner = Learner(data, torch.nn.Linear(2, 1), loss_func=torch.nn.MSELoss())
         with learner.no_bar(), learner.no_logging():
             learner.fit(1)
+
+
+class TestTfSummary(BoosterContract):
+    """tf.summary."""
+
+    binding = "localtrack.bindings.tf_summary"
+    reports_fail_visibly = False  # scalars go to the journal itself
+
+    def use(self, folder: Path) -> None:
+        """Write a scalar."""
+        import tensorflow as tf
+
+        with tf.summary.create_file_writer(str(folder)).as_default():
+            tf.summary.scalar("loss", 0.5, step=next(SIZE))

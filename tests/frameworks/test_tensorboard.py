@@ -128,19 +128,30 @@ def test_several_writers(start, tmp_path, package):
     assert set(points(task)) == {("loss", "loss"), ("loss", "two: loss"), ("group", "x"), ("group", "y")}
 
 
+def _figure() -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1, 1))
+    figure.subplots().plot([1, 2])
+    return figure
+
+
 @pytest.mark.parametrize("package", WRITERS)
 def test_samples(start, tmp_path, package):
     """Images, animations, texts and figures are kept as their writer encoded them."""
     task = start()
     with open_writer(package, tmp_path / "run") as writer:
         writer.add_image("img/one", np.zeros((3, 4, 5)), 1)
+        writer.add_images("img/batch", np.zeros((2, 3, 4, 5)), 1)
+        writer.add_figure("figure", _figure(), 5)
         writer.add_text("note", "hello *world*", 2)
         if package == "tensorboardX":
             writer.add_video("clip", np.zeros((1, 3, 3, 8, 8), dtype="uint8"), 3)
         else:
             writer.add_audio("tone", np.zeros((1, 100)), 4)
     found = samples(task)
-    assert found["img", "one"].startswith(b"\x89PNG")
+    for place in (("img", "one"), ("img", "batch"), ("Images", "figure")):
+        assert found[place].startswith(b"\x89PNG"), place
     assert found["note", "text_summary"] == b"hello *world*"
     if package == "tensorboardX":
         assert found["Images", "clip"].startswith(b"GIF8")
@@ -230,6 +241,47 @@ def test_forked_child(start, tmp_path):
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     writer.close()
     assert points(task) == {("parent", "parent"): [(1, 1.0)], ("child", "child"): [(1, 2.0)]}
+
+
+@pytest.mark.parametrize("package", WRITERS)
+@pytest.mark.parametrize("how", ["flush", "close"])
+def test_what_was_flushed_survives_a_hard_end(start, tmp_path, package, how):
+    """A process that ends without any notice after its writer was flushed has lost no point."""
+    task = start()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            writer = open_writer(package, tmp_path / "child")
+            for step in range(300):
+                writer.add_scalar("child", step, step)
+            getattr(writer, how)()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert points(task) == {("child", "child"): [(step, float(step)) for step in range(300)]}
+
+
+@pytest.mark.parametrize("package", WRITERS)
+def test_failures_at_the_end_are_recorded(start, tmp_path, package, monkeypatch):
+    """What can't be recorded while the run ends is said once and kept in the task, as at any other time."""
+    task = start()
+    writer = open_writer(package, tmp_path / "run")
+    writer.add_scalar("before", 1.0, 1)
+    writer.flush()
+
+    def refuse(*about) -> None:
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr("localtrack.bindings.summaries.board.Board.scalar", refuse)
+    monkeypatch.setattr("localtrack.bindings.summaries.backlog.DELAY_S", 60)
+    for step in range(3):
+        writer.add_scalar("after", 1.0, step)
+    task.close()
+    writer.close()
+    assert len([text for text in task.capture_errors if "no room" in text]) == 1
+    assert set(points(task)) == {("before", "before")}
 
 
 VALUES = st.one_of(
