@@ -8,20 +8,22 @@ Source: docs/how-to/optimize.md, "Going on after an end".
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from localtrack.automation.job import BaseJob, ClearmlJob, RunningJob
 from localtrack.automation.local_agent import QUEUE_PREFIX
 from localtrack.automation.strategy import LOG, RUN_KEY, SearchStrategy
-from localtrack.errors import UsageError
+from localtrack.errors import LocaltrackError, UsageError
 from localtrack.fs.disk import list_names
+from localtrack.queue.claims import DEQUEUE
 from localtrack.records.ids import new_sortable_id
 from localtrack.records.parameters import full_name
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.services import lifecycle, parameters, tasks
-from localtrack.services.context import StoreContext
+from localtrack.services.context import StoreContext, current_user, host_name
 from localtrack.services.search import Search, find
 from localtrack.store.layout import TaskLayout
 
@@ -62,6 +64,7 @@ def adopt_jobs(ctx: StoreContext, strategy: SearchStrategy, parent: str) -> int:
         record = tasks.read(ctx, row.id)
         if _is_cut_short(ctx, record):
             LOG.info("job %s was cut short with the search before: what it tried is tried again", record.id)
+            _drop_queue(ctx, record)
             continue
         if record.state is Status.QUEUED and (_is_for_its_agent(record) or not _is_in_a_queue(ctx, record.id)):
             record = _taken_back(ctx, record)
@@ -100,14 +103,26 @@ def _taken_back(ctx: StoreContext, record: TaskRecord) -> TaskRecord:
         changed = lifecycle.dequeue(ctx, record.id)
     except UsageError:
         return tasks.read(ctx, record.id)
-    if not _is_for_its_agent(record):
-        return changed
-    queue = str(record.runtime["queue"])
-    try:
-        ctx.queues.remove(queue)
-    except (LookupError, ValueError, RuntimeError) as error:
-        LOG.debug("queue %s stays: %s", queue, error)
+    _drop_queue(ctx, record)
     return changed
+
+
+def _drop_queue(ctx: StoreContext, record: TaskRecord) -> None:
+    """Remove the queue of an agent that is dead: nobody else ever took tasks from it, so its claim is taken over."""
+    name = str(record.runtime.get("queue", ""))
+    if not name.startswith(QUEUE_PREFIX) or name not in ctx.queues.names():
+        return
+    try:
+        queue = ctx.queues.get(name)
+        owner = {"user": current_user(), "host": host_name(), "pid": os.getpid()}
+        for ref in queue.entries():
+            number = queue.claims.list().highest(ref.name) + 1
+            claim = queue.claims.take(ref.name, number, agent="", owner=owner, kind=DEQUEUE)
+            if claim is not None:
+                queue.claims.finish(claim, "cut short")
+        ctx.queues.remove(name)
+    except (LocaltrackError, OSError) as error:
+        LOG.debug("queue %s stays: %s", name, error)
 
 
 def _job_of(record: TaskRecord, strategy: SearchStrategy) -> BaseJob:

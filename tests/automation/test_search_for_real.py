@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from localtrack import Task
@@ -303,3 +306,51 @@ def test_a_draft_that_is_not_needed_goes(store_in_force: StoreContext) -> None:
     start = time.monotonic()
     job.abort()
     assert time.monotonic() - start < 30
+
+
+LOCAL_SEARCH = """
+import sys
+from localtrack import Task
+from localtrack.automation import DiscreteParameterRange, GridSearch, HyperParameterOptimizer
+task = Task.init("search", "optimizer", continue_last_task=True, auto_resource_monitoring=False)
+one = HyperParameterOptimizer(sys.argv[1], [DiscreteParameterRange("lr", [0.1, 0.2])], "loss", "valid", "min", GridSearch,
+                              max_number_of_concurrent_tasks=1, pool_period_min=0.002)
+one.start_locally()
+print("started", flush=True)
+one.wait()
+print("DONE", [(body["hyper_parameters"]["lr"]) for body in one.get_top_experiments_details(5)])
+"""
+
+
+@pytest.mark.parametrize("victims", ["the search", "the search and its agent"])
+def test_a_local_search_that_was_killed_tries_again_what_was_cut_short(
+    store_in_force: StoreContext, tmp_path: Path, victims: str
+) -> None:
+    """As after the machine went down: the job of then is told as it ended, its combination is run anew, no queue stays."""
+    base = make_script(
+        store_in_force, TRAINING.replace('values["mode"] == "good" and step == 3', "step == 30"), lr=0.1, layers=2,
+        mode="endless",
+    )  # fmt: skip
+    script = tmp_path / "search.py"
+    script.write_text(LOCAL_SEARCH)
+    command = [sys.executable, str(script), base]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    agents: list[int] = []
+    try:
+        wait_for(lambda: Task.get_tasks(task_name="^base: lr=0.1", task_filter={"status": ["in_progress"]}))
+        (cut_short,) = Task.get_tasks(task_name="^base: lr=0.1")
+        wait_for(lambda: cut_short.get_last_scalar_metrics() or cut_short.get_reported_scalars())
+        agents = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    finally:
+        process.kill()
+        process.wait()
+    if victims != "the search":
+        for pid in agents:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: cut_short.status in ("stopped", "failed"))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=True)
+    assert "DONE [0.1, 0.2]" in done.stdout
+    jobs = Task.get_tasks(task_name="^base: lr=")
+    assert sorted(job.status for job in jobs) == sorted(["completed", "completed", cut_short.status])
+    wait_for(lambda: store_in_force.queues.names() == [])
