@@ -12,8 +12,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from localtrack.automation.job import BaseJob, ClearmlJob, RunningJob
-from localtrack.automation.local_agent import QUEUE_PREFIX
+from localtrack.automation.job import QUEUE_PREFIX, BaseJob, ClearmlJob, RunningJob, is_in_a_queue
 from localtrack.automation.strategy import LOG, RUN_KEY, SearchStrategy
 from localtrack.errors import LocaltrackError, UsageError
 from localtrack.fs.disk import list_names
@@ -66,7 +65,7 @@ def adopt_jobs(ctx: StoreContext, strategy: SearchStrategy, parent: str) -> int:
             LOG.info("job %s was cut short with the search before: what it tried is tried again", record.id)
             _drop_queue(ctx, record)
             continue
-        if record.state is Status.QUEUED and (_is_for_its_agent(record) or not _is_in_a_queue(ctx, record.id)):
+        if record.state is Status.QUEUED and (_is_for_its_agent(record) or not is_in_a_queue(ctx, record.id)):
             record = _taken_back(ctx, record)
         is_draft = record.state is Status.CREATED
         values = parameters.as_values(record)
@@ -81,7 +80,7 @@ def adopt_jobs(ctx: StoreContext, strategy: SearchStrategy, parent: str) -> int:
 def _is_cut_short(ctx: StoreContext, record: TaskRecord) -> bool:
     """Tell whether a job ended with the search, or with its machine, and not because anybody asked for it."""
     if record.state is Status.FAILED:
-        return record.exit.get("failure_class") == "lost"
+        return record.exit.get("failure_class") == "lost" and not is_in_a_queue(ctx, record.id)
     if record.state is not Status.STOPPED or record.status_reason not in CUT_SHORT:
         return False
     return not list_names(TaskLayout(tasks.folder_of(ctx, record.id)).requests)
@@ -90,11 +89,6 @@ def _is_cut_short(ctx: StoreContext, record: TaskRecord) -> bool:
 def _is_for_its_agent(record: TaskRecord) -> bool:
     """Tell whether a queued job waits for an agent that ended with the search."""
     return str(record.runtime.get("queue", "")).startswith(QUEUE_PREFIX)
-
-
-def _is_in_a_queue(ctx: StoreContext, task_id: str) -> bool:
-    """Tell whether any agent will run a queued job: a search that dies in between has said so, and not done it."""
-    return any(ref.task_id == task_id for name in ctx.queues.names() for ref in ctx.queues.get(name).entries())
 
 
 def _taken_back(ctx: StoreContext, record: TaskRecord) -> TaskRecord:

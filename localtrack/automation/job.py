@@ -32,6 +32,7 @@ ENDED = frozenset({Status.STOPPED, Status.COMPLETED, Status.FAILED, Status.PUBLI
 POLL_LIMIT_S = 1.0
 ASK_AGAIN_S = 60.0
 HASH_KEY = "content_hash"
+QUEUE_PREFIX = "local-"  # of queues that one agent of this machine serves, and nobody else
 
 
 class BaseJob:
@@ -186,6 +187,18 @@ class BaseJob:
         if aborted_nonresponsive_as_running and record.exit.get("failure_class") == "lost":
             return False
         return record.state in ENDED
+
+    def will_run_again(self) -> bool:
+        """Tell whether a lost task is still in a queue: when the lease of its dead agent is over, another one runs it."""
+        try:
+            record = self.record()
+        except TaskNotFoundError:
+            return False
+        return record.exit.get("failure_class") == "lost" and is_in_a_queue(self._ctx, record.id)
+
+    def has_ended(self) -> bool:
+        """Tell whether the task has ended for good."""
+        return self.is_stopped() and not self.will_run_again()
 
     def is_failed(self) -> bool:
         """Tell whether the task has failed."""
@@ -388,6 +401,12 @@ class RunningJob(BaseJob):
 
 
 TrainsJob = ClearmlJob
+
+
+def is_in_a_queue(ctx: StoreContext, task_id: str) -> bool:
+    """Tell whether any agent will run a task: one that a killed program said to be queued may be in none."""
+    names = (name for name in ctx.queues.names() if not name.startswith(QUEUE_PREFIX))
+    return any(ref.task_id == task_id for name in names for ref in ctx.queues.get(name).entries())
 
 
 def has_agent(ctx: StoreContext, queue: str) -> bool:

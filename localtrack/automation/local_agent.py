@@ -15,13 +15,13 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from localtrack.automation.job import QUEUE_PREFIX
 from localtrack.errors import LocaltrackError
 from localtrack.services import lifecycle
 from localtrack.services.context import StoreContext, open_context
 
 WATCH_S = 0.5
 READ_S = 5.0
-QUEUE_PREFIX = "local-"
 
 
 class LocalAgent:

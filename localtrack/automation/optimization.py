@@ -173,7 +173,7 @@ class HyperParameterOptimizer:
         if goes_on and self._task is not None:
             adopt_jobs(open_context(), self.optimizer, self._task.id)
             self._seen = {
-                task_id for task_id, job in self.optimizer.get_created_jobs_tasks().items() if job.is_stopped()
+                task_id for task_id, job in self.optimizer.get_created_jobs_tasks().items() if job.has_ended()
             }
         self._started_at = time.time()
         if self.optimization_time_limit and not self._deadline:
@@ -332,7 +332,7 @@ class HyperParameterOptimizer:
     def _tell_completed(self) -> bool:
         """Tell the callback of jobs that have ended since the last look; return whether there are any."""
         jobs = self.optimizer.get_created_jobs_tasks()
-        ended = [task_id for task_id, job in jobs.items() if task_id not in self._seen and job.is_stopped()]
+        ended = [task_id for task_id, job in jobs.items() if task_id not in self._seen and job.has_ended()]
         if not ended:
             return False
         self._seen.update(ended)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from localtrack.automation.job import ClearmlJob, RunningJob
+from localtrack.automation.job import ClearmlJob, RunningJob, is_in_a_queue
 from localtrack.automation.schedule_job import BaseScheduleJob, ExecutedJob, LaunchDetails
 from localtrack.errors import InvalidValueError, LocaltrackError, UsageError
 from localtrack.records.ids import new_sortable_id
@@ -279,7 +279,7 @@ class BaseScheduler:
         if not found:
             self._fire(job, trigger)
             return
-        if found[0].status == Status.CREATED:
+        if found[0].status in (Status.CREATED, Status.QUEUED) and not is_in_a_queue(ctx, found[0].id):
             lifecycle.enqueue(ctx, found[0].id, str(job.queue))
         self._note(job, found[0].id, self._details(job, trigger).limit_hours, trigger)
         self._settle(job, at, trigger, skipped=False)

@@ -205,11 +205,11 @@ class SearchStrategy:
             Whether it goes on.
         """
         within = self.update_budget_per_job(job)
-        if job.is_stopped():
+        if job.has_ended():
             return False
         if not within:
             job.abort()
-        return within or not job.is_stopped()
+        return within or not job.has_ended()
 
     def update_budget_per_job(self, job: BaseJob) -> bool:
         """Note what a job has used so far.
@@ -380,7 +380,7 @@ class SearchStrategy:
             self._created[job.task_id()] = (job, dict(parameters))
             if is_draft:
                 self._unlaunched.append(job)
-            elif not job.is_stopped():
+            elif not job.has_ended():
                 self._running[job.task_id()] = job
         self.update_budget_per_job(job)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,9 +14,10 @@ import pytest
 from localtrack import Task
 from localtrack.agent.loop import Agent, AgentOptions
 from localtrack.automation.job import ClearmlJob
+from localtrack.capture.host import capture_host
 from localtrack.records.status import Status
 from localtrack.services import reports, tasks
-from localtrack.services.context import StoreContext
+from localtrack.services.context import StoreContext, host_name
 from localtrack.store.blobs import put_content
 from tests.agent.conftest import _with_script
 
@@ -79,6 +81,18 @@ class FakeJob(ClearmlJob):
         FakeJob.alive.discard(self.task_id())
         if self.task.status == Status.IN_PROGRESS:
             self.task.mark_stopped(force=True, status_message="aborted")
+
+
+def lose(ctx: StoreContext, task_id: str) -> None:
+    """Let a task be one that a process of this host ran, which is gone without a word."""
+    known = capture_host()
+    owner = {
+        "pid": 2**22 + 1, "start": "1", "writer": "w", "host": host_name(), "machine": known.machine_id,
+        "boot": known.boot_id, "pidns": known.pid_namespace,
+    }  # fmt: skip
+    tasks.edit(
+        ctx, task_id, lambda record: replace(record, owner=owner, status=Status.IN_PROGRESS.value), "lost", checked=False
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ def test_a_restart_neither_repeats_nor_forgets(
     assert third.get_scheduled_tasks()[0].next_run() == dt.datetime(2026, 1, 15, 13, 12, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("moment", ["before the clone", "before the queue", "before it is noted"])
+@pytest.mark.parametrize("moment", ["before the clone", "before the queue", "before the entry", "before it is noted"])
 def test_a_kill_in_the_middle_of_a_firing_starts_it_once(
     store_in_force: StoreContext, make: Any, clock: Clock, base: Task, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -162,6 +162,8 @@ def test_a_kill_in_the_middle_of_a_firing_starts_it_once(
             patch.setattr(scheduling_module, "ClearmlJob", kill)
         elif moment == "before the queue":
             patch.setattr(scheduling_module.lifecycle, "enqueue", kill)
+        elif moment == "before the entry":
+            patch.setattr("localtrack.queue.folder.Queue.enqueue", kill)
         else:
             patch.setattr(first, "_note", kill)
         with pytest.raises(KilledError):

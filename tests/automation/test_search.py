@@ -24,7 +24,8 @@ from localtrack.automation.job import ClearmlJob
 from localtrack.automation.strategy import SearchStrategy
 from localtrack.errors import InvalidValueError, MissingExtraError, QueueNotFoundError, TaskNotFoundError, UsageError
 from localtrack.records.status import Status
-from tests.automation.conftest import SERIES, TITLE, FakeJob
+from localtrack.services.context import StoreContext
+from tests.automation.conftest import SERIES, TITLE, FakeJob, lose
 
 SPACE = [
     UniformIntegerParameterRange("General/layers", 1, 3),
@@ -363,6 +364,27 @@ def test_a_job_is_asked_to_stop_once(search: Any, fake_job: type[FakeJob], monke
     assert len(asked) == 1
     one.get_optimizer().get_running_jobs()[0].end()
     assert one.wait(1.0)
+
+
+def test_a_lost_job_that_another_agent_will_run_has_not_ended(
+    search: Any, store_in_force: StoreContext, fake_job: type[FakeJob]
+) -> None:
+    """As long as it is in its queue it holds its place in the search; then it has failed."""
+    store_in_force.queues.create("work")
+    fake_job.stays = True
+    one = search(hyper_parameters=[DiscreteParameterRange("General/layers", [4])], execution_queue="work")
+    one.start()
+    while not one.get_active_experiments():
+        time.sleep(0.01)
+    job = one.get_optimizer().get_running_jobs()[0]
+    store_in_force.queues.get("work").enqueue(job.task_id())
+    lose(store_in_force, job.task_id())
+    assert (job.status(), job.will_run_again(), job.has_ended()) == ("failed", True, False)
+    time.sleep(0.3)
+    assert one.get_num_active_experiments() == 1
+    store_in_force.queues.get("work").remove(job.task_id())
+    assert one.wait(1.0)
+    assert one.get_top_experiments(1) == []
 
 
 def test_ones_own_strategy_takes_the_place(search: Any, fake_job: type[FakeJob]) -> None:

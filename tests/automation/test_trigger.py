@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,9 +12,10 @@ from localtrack import Model, OutputModel, Task
 from localtrack.automation import TriggerScheduler
 from localtrack.automation import scheduling as scheduling_module
 from localtrack.errors import InvalidValueError
-from localtrack.services import lifecycle, tasks
+from localtrack.services import lifecycle
 from localtrack.services.context import StoreContext
 from tests.agent.conftest import wait_for
+from tests.automation.conftest import lose
 from tests.automation.test_objective import make_task
 from tests.automation.test_scheduler import end, queued
 
@@ -101,15 +101,7 @@ def test_a_lost_task_counts_as_failed(store_in_force: StoreContext, make: Any) -
     ready(one)
     task = Task.create("search", "dies")
     task.mark_started()
-    host = {"pid": 2**22 + 1, "start": "1", "writer": "w"}
-    from localtrack.capture.host import capture_host
-    from localtrack.services.context import host_name
-
-    known = capture_host()
-    owner = {
-        **host, "host": host_name(), "machine": known.machine_id, "boot": known.boot_id, "pidns": known.pid_namespace,
-    }  # fmt: skip
-    tasks.edit(store_in_force, task.id, lambda record: replace(record, owner=owner), "owner", checked=False)
+    lose(store_in_force, task.id)
     assert task.status == "failed"
     one._step()
     wait_for(lambda: called == [task.id])

@@ -169,7 +169,7 @@ class OptimizerOptuna(SearchStrategy):
         distributions = {name: json_to_distribution(text) for name, text in described["distributions"].items()}
         rows = find(self._ctx, Search(task_filter={"id": [job.task_id()]}))
         found = ranked(self._ctx, rows, self._objectives)
-        if is_draft or not job.is_stopped():
+        if is_draft or not job.has_ended():
             self.study.enqueue_trial(dict(described["params"]))
             trial = self.study.ask(fixed_distributions=distributions)
             self._trials[job.task_id()] = trial
