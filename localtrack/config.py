@@ -43,6 +43,7 @@ class Settings:
         mask_secrets: whether credentials in arguments, uncommitted changes and scripts are masked.
         join_ranks: whether the processes of one distributed launch share one task.
         rank_wait_s: at most so many seconds a rank waits for rank zero to start the task.
+        console_limit_bytes: a longer console log of one process loses its middle; 0 keeps all.
         capture_descriptors: whether what C libraries and child programs print is in the console, too.
         earlier_weights: so many earlier weights of each model stay in the store when it gets new ones; -1 keeps all.
     """
@@ -66,6 +67,7 @@ class Settings:
     mask_secrets: bool = True
     join_ranks: bool = True
     rank_wait_s: float = 30.0
+    console_limit_bytes: int = 1 << 30
     capture_descriptors: bool = False
     earlier_weights: int = -1
     source: str = field(default="", compare=False)

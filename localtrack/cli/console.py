@@ -5,13 +5,11 @@ Source: docs/reference/cli.md, "log".
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import time
-from collections import Counter
+from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -20,7 +18,7 @@ from localtrack.cli.output import harmless, print_json
 from localtrack.cli.shell import TASK, Shell, json_option, note, pass_shell, root_option
 
 if TYPE_CHECKING:
-    from localtrack.store.console import ConsoleLine
+    from localtrack.store.console import ConsoleLine, ConsoleReader
 
 POLL_S = 0.5
 STREAM_NAMES = {"o": "stdout", "e": "stderr", "l": "report"}
@@ -45,12 +43,13 @@ def log(
     folder = tasks.folder_of(shell.ctx, task_id)
     wanted = _compile(pattern)
     emit = _json_line if as_json else _timed_line if times else _plain_line
-    lines = reports.console(folder)
-    shown = [line for line in lines if wanted.search(line.text)]
-    for line in shown if count is None else shown[len(shown) - min(count, len(shown)) :]:
+    reader = reports.console_reader(folder)
+    found = (line for line in reader.read(torn=not follow) if wanted.search(line.text))
+    for line in found if count is None else deque(found, maxlen=count):
         emit(line)
     if follow:
-        for line in _follow(shell, task_id, folder, Counter(line.writer for line in lines)):
+        sys.stdout.flush()
+        for line in _follow(shell, task_id, reader):
             if wanted.search(line.text):
                 emit(line)
                 sys.stdout.flush()
@@ -63,36 +62,22 @@ def _compile(pattern: str | None) -> re.Pattern[str]:
         raise click.UsageError(f"--grep {pattern!r} is no regular expression: {error}") from None
 
 
-def _follow(shell: Shell, task_id: str, folder: Path, seen: Counter[str]) -> Iterator[ConsoleLine]:
+def _follow(shell: Shell, task_id: str, reader: ConsoleReader) -> Iterator[ConsoleLine]:
     """Yield lines that appear, until the task has ended and all it printed was read."""
     from localtrack.records.status import ENDED
-    from localtrack.services import reports, tasks
+    from localtrack.services import tasks
+    from localtrack.store.layout import TaskLayout
 
-    size = -1
     while True:
         record = tasks.read(shell.ctx, task_id)
-        folder = folder if folder.is_dir() else tasks.folder_of(shell.ctx, task_id)
-        current = _console_size(folder)
-        if current != size:
-            size = current
-            fresh: Counter[str] = Counter()
-            for line in reports.console(folder):
-                fresh[line.writer] += 1
-                if fresh[line.writer] > seen[line.writer]:
-                    yield line
-            seen = fresh | seen
-        if record.state in ENDED:
+        if not reader.folder.is_dir():
+            reader.folder = TaskLayout(tasks.folder_of(shell.ctx, task_id)).console
+        has_ended = record.state in ENDED
+        yield from reader.read(torn=has_ended)
+        if has_ended:
             note(f"the task is {record.status}")
             return
         time.sleep(POLL_S)
-
-
-def _console_size(folder: Path) -> int:
-    console = folder / "console"
-    try:
-        return sum(entry.stat().st_size for entry in os.scandir(console))
-    except OSError:
-        return 0
 
 
 def _plain_line(line: ConsoleLine) -> None:

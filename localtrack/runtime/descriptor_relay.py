@@ -241,7 +241,7 @@ def main(said: dict[str, Any]) -> None:
 
     Args:
         said: ``channels`` (source, target and stream code of each), ``ack`` (a pipe to the script's process), ``marker``,
-            ``folder``, ``tmp``, ``modes`` and ``writer`` of the console log.
+            ``folder``, ``tmp``, ``modes``, ``writer`` and ``limit_bytes`` of the console log.
     """
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTSTP", "SIGTTOU"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -253,7 +253,9 @@ def main(said: dict[str, Any]) -> None:
             pass  # the script's process is gone, and so is who would hear of it
 
     disk = Disk(Path(said["tmp"]), Modes(*said["modes"]))
-    console = ConsoleLog(disk, Path(said["folder"]), said["writer"], lambda error: None)
+    console = ConsoleLog(
+        disk, Path(said["folder"]), said["writer"], lambda error: None, limit_bytes=said["limit_bytes"]
+    )
     recorder = Recorder(console, [code for _, _, code in said["channels"]], lambda: tell(RECORDED))
 
     def over() -> None:

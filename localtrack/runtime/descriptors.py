@@ -132,7 +132,7 @@ class DescriptorCapture:
     """Puts the helper between the descriptors and where they lead, and takes it out again.
 
     Args:
-        console: ``folder``, ``tmp``, ``modes`` and ``writer`` of the console log that the helper writes.
+        console: ``folder``, ``tmp``, ``modes``, ``writer`` and ``limit_bytes`` of the console log that the helper writes.
         say: says something once, to the user.
         on_lost: called when the helper is gone before its time and the descriptors are back.
     """
@@ -323,7 +323,7 @@ def capture_for(writer: TaskWriter, on_lost: Callable[[], None]) -> DescriptorCa
         return None
     console = {
         "folder": str(layout.console), "tmp": str(disk.tmp), "writer": relay,
-        "modes": [disk.modes.file_mode, disk.modes.dir_mode],
+        "modes": [disk.modes.file_mode, disk.modes.dir_mode], "limit_bytes": writer.ctx.settings.console_limit_bytes,
     }  # fmt: skip
     capture = DescriptorCapture(console, writer.say_once, on_lost)
     return capture if capture.install() else None

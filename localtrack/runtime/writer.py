@@ -62,7 +62,9 @@ class TaskWriter:
             disk, self.layout.scalars, self.id, self.on_trouble, pending_limit=settings.pending_points
         )
         substitutes.adopt(self.scalars)
-        self.console = ConsoleLog(disk, self.layout.console, self.id, self.on_trouble)
+        self.console = ConsoleLog(
+            disk, self.layout.console, self.id, self.on_trouble, limit_bytes=settings.console_limit_bytes
+        )
         self.on_tick: list[Callable[[], object]] = []
         self.on_beat: Callable[[], None] = lambda: None
         self.on_request: Callable[[Json], None] = lambda request: None

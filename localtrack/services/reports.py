@@ -13,7 +13,7 @@ from localtrack.records.plain import replace
 from localtrack.records.task import Json, TaskRecord
 from localtrack.records.values import encode
 from localtrack.store.blobs import read_reports
-from localtrack.store.console import ConsoleLine, read_console
+from localtrack.store.console import ConsoleLine, ConsoleReader
 from localtrack.store.documents import stamp
 from localtrack.store.layout import TaskLayout
 from localtrack.store.metadata import read_latest
@@ -157,7 +157,12 @@ def media(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
 
 def console(folder: Path) -> list[ConsoleLine]:
     """Return every line that the task's processes printed or reported."""
-    return read_console(TaskLayout(folder).console, superseded(folder))
+    return list(console_reader(folder).read())
+
+
+def console_reader(folder: Path) -> ConsoleReader:
+    """Return what reads the task's console a line at a time, and goes on from there."""
+    return ConsoleReader(TaskLayout(folder).console, superseded(folder))
 
 
 def last_metrics(record: TaskRecord) -> dict[str, Any]:

@@ -7,17 +7,20 @@ Source: docs/format/v1.md, "console/<writer>-<n>.txt".
 
 from __future__ import annotations
 
+import heapq
 import os
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from localtrack.fs.disk import Disk, list_names, read_bytes
+from localtrack.fs.disk import Disk, list_names, open_regular
 from localtrack.records.plain import dataclass
 
 SEGMENT_BYTES = 16 << 20
+LINE_LIMIT = 1 << 20
+CHUNK_BYTES = 1 << 18
 RETRY_S = 0.5
 STREAMS = {"stdout": "o", "stderr": "e", "report": "l"}
 _RECORD = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3,6}Z) ([oel]) (.*)", re.DOTALL)
@@ -43,6 +46,7 @@ class ConsoleLog:
         writer: id of the writer, the stem of the file names.
         on_trouble: told once per outage; never raises into the caller.
         pending_limit_bytes: text kept in memory while the disk takes none.
+        limit_bytes: a longer log loses segments from its middle, and keeps the first half and the last; 0 keeps all.
     """
 
     def __init__(
@@ -52,12 +56,14 @@ class ConsoleLog:
         writer: str,
         on_trouble: Callable[[OSError], None],
         pending_limit_bytes: int = 32 << 20,
+        limit_bytes: int = 0,
     ) -> None:
         self._disk = disk
         self._folder = folder
         self._writer = writer
         self._on_trouble = on_trouble
         self._limit = pending_limit_bytes
+        self._most_segments = max(2, limit_bytes // SEGMENT_BYTES) if limit_bytes > 0 else 0
         self._lock = threading.RLock()
         self._fd = -1
         self._number = 0
@@ -76,7 +82,9 @@ class ConsoleLog:
             at: when they were printed; now without one.
         """
         head = f"{at or _moment()} {stream} "
-        data = "".join(f"{head}{line}\n" for line in lines).encode("utf-8", "backslashreplace")
+        data = "".join([f"{head}{line}\n" for line in lines]).encode("utf-8", "backslashreplace")
+        if len(data) > LINE_LIMIT:
+            data = "".join([f"{head}{_bounded(line)}\n" for line in lines]).encode("utf-8", "backslashreplace")
         with self._lock:
             self._append(data)
 
@@ -141,6 +149,17 @@ class ConsoleLog:
         self._fd = fd
         self._number += 1
         self._bytes = 0
+        self._thin()
+
+    def _thin(self) -> None:
+        """Remove the segment that has become the middle of a log longer than its limit."""
+        head = self._most_segments // 2
+        middle = self._number - (self._most_segments - head)
+        if head and middle > head:
+            try:
+                os.unlink(self._folder / f"{self._writer}-{middle}.txt")
+            except OSError:
+                pass  # then the log is longer than it should be
 
 
 _second = (0, "")
@@ -157,35 +176,108 @@ def _moment() -> str:
     return f"{text}.{rest // 1000:06d}Z"
 
 
-def read_console(folder: Path, without: frozenset[str] = frozenset()) -> list[ConsoleLine]:
-    """Return every line of every writer but those in ``without``, by time; lines of one writer keep their order.
+def _bounded(line: str) -> str:
+    """Return a line with its middle left out where it is longer than a line of the log may be."""
+    if len(line) <= LINE_LIMIT:
+        return line
+    half = LINE_LIMIT // 2
+    return f"{line[:half]} (localtrack: {len(line) - 2 * half} characters left out) {line[-half:]}"
 
-    A torn last line and foreign text are kept as text: nothing that was printed is hidden.
+
+class ConsoleReader:
+    """Reads all writers of a task in the order of time, a line at a time however long the logs are, and then what came since.
+
+    Args:
+        folder: the task's ``console`` folder; may be changed between two readings, when the task moves.
+        without: writers that are left out.
     """
-    lines: list[ConsoleLine] = []
-    segments = [match for name in list_names(folder) if (match := _SEGMENT.fullmatch(name))]
-    for match in sorted(segments, key=lambda m: (m[1], int(m[2]))):
-        if match[1] in without:
-            continue
-        lines += _read_segment(folder / match[0], match[1])
-    lines.sort(key=lambda line: line.at)
-    return lines
+
+    def __init__(self, folder: Path, without: frozenset[str] = frozenset()) -> None:
+        self.folder = folder
+        self._without = without
+        self._places: dict[str, _Place] = {}
+        self._unreadable: set[Path] = set()
+
+    def read(self, *, torn: bool = True) -> Iterator[ConsoleLine]:
+        """Yield the lines that came since the last reading; lines of one writer keep their order.
+
+        A torn line and foreign text are kept as text: nothing that was printed is hidden.
+
+        Args:
+            torn: whether a last line without an end is given, too; it is no more when its end comes.
+        """
+        segments: dict[str, list[int]] = {}
+        for name in list_names(self.folder):
+            match = _SEGMENT.fullmatch(name)
+            if match and match[1] not in self._without:
+                segments.setdefault(match[1], []).append(int(match[2]))
+        writers = sorted(segments)
+        return heapq.merge(*(self._of(writer, sorted(segments[writer]), torn) for writer in writers), key=_time_of)
+
+    def _of(self, writer: str, numbers: list[int], torn: bool) -> Iterator[ConsoleLine]:
+        place = self._places.setdefault(writer, _Place())
+        for number in numbers:
+            if number < place.number:
+                continue
+            if number > place.number:
+                if number > place.number + 1:
+                    yield ConsoleLine(place.at, "l", f"(localtrack: {_left_out(place.number + 1, number - 1)})", writer)
+                place.number, place.offset = number, 0
+            path = self.folder / f"{writer}-{number}.txt"
+            try:
+                yield from place.lines(path, writer, torn=torn or number < numbers[-1])
+            except FileNotFoundError:
+                continue  # its writer left it out a moment ago
+            except OSError as error:
+                if path in self._unreadable:
+                    continue
+                self._unreadable.add(path)
+                yield ConsoleLine(place.at, "l", f"(localtrack: {path} can't be read: {error.strerror})", writer)
 
 
-def _read_segment(path: Path, writer: str) -> list[ConsoleLine]:
-    try:
-        text = read_bytes(path).decode("utf-8", "replace")
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        return [ConsoleLine("", "l", f"(localtrack: {path} can't be read: {error.strerror})", writer)]
-    lines: list[ConsoleLine] = []
-    at = ""
-    for raw in text.split("\n"):
-        match = _RECORD.fullmatch(raw)
-        if match:
-            at = match[1]
-            lines.append(ConsoleLine(at, match[2], match[3], writer))
-        elif raw:
-            lines.append(ConsoleLine(at, "o", raw, writer))
-    return lines
+class _Place:
+    """How far one writer's log is read."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.offset = 0
+        self.at = ""
+
+    def lines(self, path: Path, writer: str, *, torn: bool) -> Iterator[ConsoleLine]:
+        while chunk := self._chunk(path, torn=torn):
+            self.offset += len(chunk)
+            for raw in chunk.removesuffix(b"\n").split(b"\n"):
+                text = raw.decode("utf-8", "replace")
+                match = _RECORD.fullmatch(text)
+                if match:
+                    self.at = match[1]
+                    yield ConsoleLine(self.at, match[2], match[3], writer)
+                elif text:
+                    yield ConsoleLine(self.at, "o", text, writer)
+
+    def _chunk(self, path: Path, *, torn: bool) -> bytes:
+        """Return the next whole lines; the file is closed in between, as there may be as many as there are ranks."""
+        with os.fdopen(open_regular(path), "rb") as stream:
+            stream.seek(self.offset)
+            data = stream.read(CHUNK_BYTES)
+            while data and b"\n" not in data:
+                more = stream.read(CHUNK_BYTES)
+                if not more:
+                    return data if torn else b""
+                data += more
+            whole = data[: data.rfind(b"\n") + 1]
+            return data if torn and not stream.read(1) else whole
+
+
+def _time_of(line: ConsoleLine) -> str:
+    return line.at
+
+
+def _left_out(first: int, last: int) -> str:
+    which = f"segment {first} was" if first == last else f"segments {first} to {last} were"
+    return f"{which} left out, as the log is longer than console_limit_bytes"
+
+
+def read_console(folder: Path, without: frozenset[str] = frozenset()) -> list[ConsoleLine]:
+    """Return every line of every writer but those in ``without``, as :class:`ConsoleReader` gives them."""
+    return list(ConsoleReader(folder, without).read())

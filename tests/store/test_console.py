@@ -12,7 +12,7 @@ import pytest
 
 from localtrack.fs.disk import Disk
 from localtrack.store import console as console_module
-from localtrack.store.console import ConsoleLog, read_console
+from localtrack.store.console import ConsoleLog, ConsoleReader, read_console
 
 
 @pytest.fixture
@@ -177,3 +177,80 @@ def test_forget_leaves_the_parent_alone(log: ConsoleLog, tmp_path: Path) -> None
     log.write("o", ["still parent"])
 
     assert _texts(tmp_path / "console") == ["parent", "still parent"]
+
+
+def test_a_long_log_keeps_head_and_tail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over its limit the middle goes, segment by segment; what is left is whole, and readers say what is missing."""
+    monkeypatch.setattr(console_module, "SEGMENT_BYTES", 100)
+    log = ConsoleLog(Disk(tmp_path / "tmp"), tmp_path / "console", "w", lambda error: None, limit_bytes=800)
+    for number in range(200):
+        log.write("o", [f"line {number:03d}"])
+        assert len(list((tmp_path / "console").iterdir())) <= 8
+    log.close()
+    texts = _texts(tmp_path / "console")
+    gap = next(number for number, text in enumerate(texts) if "left out" in text)
+    numbers = [int(text.split()[1]) for text in texts if text.startswith("line")]
+    assert numbers == [*range(gap), *range(200 - (len(numbers) - gap), 200)]
+    assert 0 < gap < len(numbers) < 200
+    assert numbers[-1] == 199
+
+
+def test_without_a_limit_all_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zero keeps every segment."""
+    monkeypatch.setattr(console_module, "SEGMENT_BYTES", 100)
+    log = ConsoleLog(Disk(tmp_path / "tmp"), tmp_path / "console", "w", lambda error: None)
+    for number in range(200):
+        log.write("o", [f"line {number}"])
+    log.close()
+    assert _texts(tmp_path / "console") == [f"line {number}" for number in range(200)]
+
+
+def test_an_enormous_line_keeps_its_ends(log: ConsoleLog, tmp_path: Path) -> None:
+    """Of a line of 20 MB a megabyte is kept, and it says so; lines beside it are whole."""
+    log.write("o", ["before", "a" + "x" * (20 << 20) + "z", "after"])
+    before, line, after = _texts(tmp_path / "console")
+    assert (before, after) == ("before", "after")
+    assert (line[:2], line[-2:]) == ("ax", "xz")
+    assert "characters left out" in line
+    assert len(line) < 2 << 20
+
+
+def test_a_reader_goes_on_where_it_was(log: ConsoleLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read again it gives what came since, over segments, from new writers, and a torn line once it is whole."""
+    monkeypatch.setattr(console_module, "SEGMENT_BYTES", 60)
+    monkeypatch.setattr(console_module, "CHUNK_BYTES", 40)
+    reader = ConsoleReader(tmp_path / "console")
+    assert list(reader.read()) == []
+    log.write("o", ["one", "two"])
+    path = tmp_path / "console" / "w-1.txt"
+    with open(path, "ab") as stream:
+        stream.write(b"2026-01-01T00:00:00.000000Z o thr")
+    assert [line.text for line in reader.read(torn=False)] == ["one", "two"]
+    assert list(reader.read(torn=False)) == []
+    with open(path, "ab") as stream:
+        stream.write(b"ee\n")
+    other = ConsoleLog(Disk(tmp_path / "tmp"), tmp_path / "console", "v", lambda error: None)
+    log.write("o", ["four"])
+    other.write("e", ["five", "x" * 100])
+    assert sorted(line.text for line in reader.read()) == ["five", "four", "three", "x" * 100]
+    assert list(reader.read()) == []
+    for one in (log, other):
+        one.close()
+
+
+def test_many_writers_are_read_with_few_files_open(tmp_path: Path) -> None:
+    """A task of more ranks than a process may open files can be read."""
+    import resource
+
+    disk = Disk(tmp_path / "tmp")
+    for number in range(100):
+        log = ConsoleLog(disk, tmp_path / "console", f"w{number:03d}", lambda error: None)
+        log.write("o", [f"rank {number}"])
+        log.close()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (60, hard))
+    try:
+        texts = _texts(tmp_path / "console")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert sorted(texts) == sorted(f"rank {number}" for number in range(100))
