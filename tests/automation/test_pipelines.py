@@ -5,13 +5,11 @@ from __future__ import annotations
 import functools
 import math
 import os.path as paths
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from localtrack import PipelineController, PipelineDecorator, Task
-from localtrack.automation.pipelines import exit_code
 from localtrack.automation.pipelines.drafts import is_parameter
 from localtrack.automation.pipelines.lazy import LazyValue, find_lazy, is_lazy, value_of, without_lazy
 from localtrack.automation.pipelines.references import find_references, replace_references
@@ -79,12 +77,11 @@ def other(number: int) -> int:
 
 
 @pytest.fixture
-def own_task(store_in_force: StoreContext, monkeypatch: pytest.MonkeyPatch) -> Iterator[Task]:
+def own_task(store_in_force: StoreContext, monkeypatch: pytest.MonkeyPatch) -> Task:
     """A task for the pipelines of the test's own process."""
     task = Task.create("lines", "own", task_type="controller")
     monkeypatch.setattr(Task, "current_task", classmethod(lambda cls: task))
-    yield task
-    exit_code.forget()
+    return task
 
 
 @pytest.fixture

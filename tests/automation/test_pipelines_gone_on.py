@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from localtrack import PipelineController, Task
-from localtrack.automation.pipelines import exit_code
 from localtrack.services.context import StoreContext
 from tests.automation.conftest import make_script
 
@@ -96,12 +94,11 @@ task.upload_artifact("size", values["size"])
 
 
 @pytest.fixture
-def own_task(store_in_force: StoreContext, monkeypatch: pytest.MonkeyPatch) -> Iterator[Task]:
+def own_task(store_in_force: StoreContext, monkeypatch: pytest.MonkeyPatch) -> Task:
     """A task for the pipelines of the test's own process."""
     task = Task.create("lines", "own", task_type="controller")
     monkeypatch.setattr(Task, "current_task", classmethod(lambda cls: task))
-    yield task
-    exit_code.forget()
+    return task
 
 
 def run(folder: Path, code: str, *args: str) -> subprocess.CompletedProcess[str]:

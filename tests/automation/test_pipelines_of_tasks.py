@@ -6,13 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from localtrack import Task
-from localtrack.automation.pipelines import exit_code
 from localtrack.automation.pipelines.controller import PipelineController
 from localtrack.services.context import StoreContext
 from tests.agent.conftest import wait_for
@@ -77,12 +75,11 @@ pipe.HOW
 
 
 @pytest.fixture
-def own_task(store_in_force: StoreContext, monkeypatch: pytest.MonkeyPatch) -> Iterator[Task]:
+def own_task(store_in_force: StoreContext, monkeypatch: pytest.MonkeyPatch) -> Task:
     """A task that pipelines of the test's own process belong to; a failed pipeline does not end the tests with 1."""
     task = Task.create("lines", "own", task_type="controller")
     monkeypatch.setattr(Task, "current_task", classmethod(lambda cls: task))
-    yield task
-    exit_code.forget()
+    return task
 
 
 def start(code: str, folder: Path, *args: str) -> subprocess.Popen[str]:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from localtrack.automation.pipelines import exit_code
 from localtrack.automation.pipelines import node as states
 from localtrack.automation.pipelines.definition import ARGUMENTS, Definition
 from localtrack.automation.pipelines.drafts import Surroundings, make_job
@@ -275,7 +274,6 @@ class PipelineController(StoredPipelines, Definition):
         """
         if fail_condition not in ("all", "failed", "aborted"):
             raise InvalidValueError(f"fail_condition is 'all', 'failed' or 'aborted', not {fail_condition!r}")
-        exit_code.was_asked(self)
         if self._engine is None or self._engine.is_running or self._engine.error is not None:
             return False
         if not fail_on_step_fail:
@@ -421,8 +419,6 @@ class PipelineController(StoredPipelines, Definition):
         if status == "failed":
             _say(f"localtrack: pipeline {self._name} failed: {problem or 'it was marked as failed'}")
         self._end_task(status, problem)
-        if status == "failed":
-            exit_code.failed(self)
 
     def _end_task(self, status: str, problem: str) -> None:
         session = current.get()
@@ -432,7 +428,7 @@ class PipelineController(StoredPipelines, Definition):
         is_failed = status == "failed"
         reason = "Pipeline step failed" if is_failed else "aborted"
         kind = "user_error" if is_failed else "stopped"
-        session.close(Outcome(status, int(is_failed), message=problem, failure_class=kind, reason=reason))
+        session.close(Outcome(status, 0, message=problem, failure_class=kind, reason=reason))
         if current.get() is None:
             current.put(None)
 

@@ -360,12 +360,9 @@ class PipelineDecorator(PipelineController):
 
     def _close_after(self, error: BaseException) -> None:
         """End the pipeline's task truthfully; the exception that is on its way says the rest."""
-        from localtrack.automation.pipelines import exit_code
-
         if isinstance(error, Exception):
             self._error = f"{type(error).__name__}: {error}"
             self._finish("failed")
-            exit_code.was_asked(self)
 
     def problem(self) -> str:
         """Return why the pipeline has failed; ``""`` when it has not."""
