@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -135,11 +135,17 @@ class DescriptorCapture:
         console: ``folder``, ``tmp``, ``modes``, ``writer`` and ``limit_bytes`` of the console log that the helper writes.
         say: says something once, to the user.
         on_lost: called when the helper is gone before its time and the descriptors are back.
+        wanted: which descriptors; a left out one stays as it is.
     """
 
     def __init__(
-        self, console: Mapping[str, Any], say: Callable[[str, str], None], on_lost: Callable[[], None]
+        self,
+        console: Mapping[str, Any],
+        say: Callable[[str, str], None],
+        on_lost: Callable[[], None],
+        wanted: Collection[int] = (1, 2),
     ) -> None:
+        self._wanted = wanted
         self._console = dict(console)
         self._say = say
         self._on_lost = on_lost
@@ -161,7 +167,7 @@ class DescriptorCapture:
         """Start the helper and put it in place; False, with everything as it was, where that can't be."""
         acks: list[int] = []
         try:
-            self._places = _places()
+            self._places = _places(self._wanted)
             if not self._places:
                 return False
             acks = [_high(fd) for fd in os.pipe()]
@@ -308,8 +314,10 @@ class DescriptorCapture:
             )
 
 
-def capture_for(writer: TaskWriter, on_lost: Callable[[], None]) -> DescriptorCapture | None:
-    """Capture the descriptors of this process for a run; None, and a word to the user, where that can't be.
+def capture_for(
+    writer: TaskWriter, on_lost: Callable[[], None], wanted: Collection[int] = (1, 2)
+) -> DescriptorCapture | None:
+    """Capture descriptors of this process for a run; None, and a word to the user, where that can't be.
 
     The helper writes a console log of its own: it is a writer of the task, under the claim of the process that it serves.
     """
@@ -325,13 +333,14 @@ def capture_for(writer: TaskWriter, on_lost: Callable[[], None]) -> DescriptorCa
         "folder": str(layout.console), "tmp": str(disk.tmp), "writer": relay,
         "modes": [disk.modes.file_mode, disk.modes.dir_mode], "limit_bytes": writer.ctx.settings.console_limit_bytes,
     }  # fmt: skip
-    capture = DescriptorCapture(console, writer.say_once, on_lost)
+    capture = DescriptorCapture(console, writer.say_once, on_lost, wanted)
     return capture if capture.install() else None
 
 
-def _places() -> list[_Place]:
-    """Open what will stand in front of descriptors 1 and 2; one for both where they lead to the same place."""
-    found = [(fd, code, place) for fd, code in ((1, "o"), (2, "e")) if (place := identity_of(fd)) is not None]
+def _places(wanted: Collection[int]) -> list[_Place]:
+    """Open what will stand in front of descriptors; one for both where they lead to the same place."""
+    known = [(fd, code) for fd, code in ((1, "o"), (2, "e")) if fd in wanted]
+    found = [(fd, code, place) for fd, code in known if (place := identity_of(fd)) is not None]
     if len(found) == 2 and found[0][2] == found[1][2]:
         return [_Place((1, 2), "o")]
     return [_Place((fd,), code) for fd, code, _ in found]

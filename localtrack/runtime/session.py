@@ -256,7 +256,8 @@ class Session:
         from localtrack.runtime import descriptors
 
         if is_ours:
-            self._descriptors = descriptors.capture_for(self.writer, self._take_streams)
+            wanted = [fd for fd, name in ((1, "stdout"), (2, "stderr")) if self.options.streams.get(name, False)]
+            self._descriptors = descriptors.capture_for(self.writer, self._take_streams, wanted)
         places = descriptors.captured_places() if not is_ours or self._descriptors is not None else frozenset()
         return lambda stream: descriptors.leads_to(stream, places)
 

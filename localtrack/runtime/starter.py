@@ -77,8 +77,8 @@ def stream_choice(value: bool | Mapping[str, bool]) -> dict[str, bool]:
     """Return which streams are captured for ClearML's ``auto_connect_streams``; True leaves the descriptors to the setting."""
     if not isinstance(value, Mapping):
         return {name: bool(value) for name in STREAMS}
-    by_descriptors = bool(value.get(DESCRIPTORS, False))  # which takes everything, whoever writes it
-    return {DESCRIPTORS: by_descriptors, **{name: by_descriptors or bool(value.get(name, False)) for name in STREAMS}}
+    by_descriptors = bool(value.get(DESCRIPTORS, False))  # which takes everything that is not left out by its name
+    return {DESCRIPTORS: by_descriptors, **{name: bool(value.get(name, by_descriptors)) for name in STREAMS}}
 
 
 def start(request: InitRequest, frame: FrameType) -> Started:

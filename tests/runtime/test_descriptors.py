@@ -273,6 +273,32 @@ def test_close_leaves_everything_as_it_was(ctx: StoreContext, tmp_path: Path) ->
     assert done.stdout == b"during\nduring\nno child\n"
 
 
+@pytest.mark.parametrize(("left_out", "kept"), [("stderr", "to stdout"), ("stdout", "to stderr")])
+def test_a_stream_that_is_left_out_by_its_name_is_not_captured(
+    ctx: StoreContext, tmp_path: Path, left_out: str, kept: str
+) -> None:
+    """Whoever writes to it, also where both lead to the same place; it comes out as ever."""
+    source = tmp_path / "script.py"
+    source.write_text(
+        "import os, sys\nfrom localtrack import Task\n"
+        "task = Task.init('p', 'n', reuse_last_task_id=False, auto_resource_monitoring=False,\n"
+        f"                 auto_connect_streams={{'descriptors': True, '{left_out}': False, 'logging': False}})\n"
+        "print('to stdout', flush=True)\nprint('to stderr', file=sys.stderr, flush=True)\n"
+        "os.system('echo to stdout; echo to stderr >&2')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(source)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment(ctx),
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout
+    lines = [line for line in done.stdout.decode().splitlines() if line.startswith("to ")]
+    assert sorted(lines) == ["to stderr"] * 2 + ["to stdout"] * 2
+    assert [line for line in recorded(ctx) if line.startswith("to ")] == [kept] * 2
+
+
 CHILDREN = """
 def work(number):
     print("worker", number, flush=True)

@@ -74,7 +74,7 @@ class EntrySection(Section):
                 monitor: it is called with the task and those options by name, then its ``start``.
             auto_connect_streams: capture stdout, stderr and logging; a dict names single ones, and those it
                 leaves out are not captured, whenever a logging handler is made. ``{"descriptors": True}`` takes what
-                C libraries and child programs print as well, and all three with it.
+                C libraries and child programs print as well, and all three with it but those that are False.
             deferred_init: kept for ClearML's signature; starting takes milliseconds here.
 
         Returns:
