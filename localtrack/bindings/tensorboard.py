@@ -82,7 +82,7 @@ class _Watch:
         self._reader_of = reader_of
         self._session: Any = _NoSession
         self._board: Any = None
-        self._put: Any = None
+        self._backlog: Any = None
         self._readers: dict[int, Any] = {}
         self._by_folder: dict[str, Any] = {}
         self._writers: dict[int, Any] = {}
@@ -91,30 +91,34 @@ class _Watch:
         """Put by an event."""
         if self._session.closed:
             self._begin()
-        if self._put is not None:
+        if self._backlog is not None:
             self._take(args[0], argument(args, kwargs, 1, "event"))
 
     def _take(self, writer: Any, item: Any) -> None:
         reader = self._readers.get(id(writer)) or self._new_reader(writer)
         kinds = explicit.left()
         if explicit.EVENTS not in kinds:
-            self._put(reader.without(kinds) if kinds else reader, item)
+            self._backlog.put(reader.without(kinds) if kinds else reader, item)
 
     def writing(self, original: Callable[[Any, bytes], object]) -> Callable[[Any, bytes], object]:
         """Return what stands for a queue's ``write`` and puts by what that takes; each step here is on every point's way."""
-        watch, patch, scope = self, self._ctx.patch, explicit.scope
+        watch, patch = self, self._ctx.patch
 
         def write(self: Any, bytestring: bytes) -> object:
             result = original(self, bytestring)
             try:
                 if watch._session.closed:
                     watch._begin()
-                put = watch._put
-                if put is not None and patch.is_live:
-                    if scope.left:
+                backlog = watch._backlog
+                if backlog is not None and patch.is_live:
+                    if explicit.is_used:
                         watch._take(self, bytestring)
-                    else:
-                        put(watch._readers.get(id(self)) or watch._new_reader(self), bytestring)
+                        return result
+                    reader = watch._readers.get(id(self)) or watch._new_reader(self)
+                    items = backlog.items
+                    items.extend((reader, bytestring))  # as backlog.put
+                    if len(items) > backlog.limit:
+                        backlog.tend(reader, bytestring)
             except Exception as error:  # the binding border
                 watch._ctx.failed("write", error)
             return result
@@ -129,7 +133,7 @@ class _Watch:
     def _begin(self) -> None:
         """Take the run that the process has now; in a forked child, that is another one."""
         self._session, self._board = self._ctx.session() or _NoSession, board_of(self._ctx)
-        self._put = None if self._board is None else self._board.backlog.put
+        self._backlog = None if self._board is None else self._board.backlog
         self._readers, self._by_folder, self._writers = {}, {}, {}
 
     def _new_reader(self, writer: Any) -> Any:

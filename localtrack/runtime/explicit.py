@@ -28,23 +28,25 @@ class _Scope(threading.local):
     left = NOTHING
 
 
-scope = _Scope()
-"""What :func:`left` reads, for those to whom a call more matters."""
+_scope = _Scope()
+
+is_used = False
+"""Whether anything was ever left alone in this process: what costs nothing to ask on the way of every point."""
 
 
 def left() -> frozenset[str]:
     """Return what this thread's captures leave alone just now; nearly always nothing."""
-    return scope.left
+    return _scope.left
 
 
 def in_training() -> bool:
     """Tell whether a training that has an explicit integration runs in this thread."""
-    return bool(scope.training)
+    return bool(_scope.training)
 
 
 def is_taken(kind: str) -> bool:
     """Tell whether the integration of this thread's training records things of a kind."""
-    return kind in scope.training
+    return kind in _scope.training
 
 
 def taken_by(parties: Iterable[Any] | None) -> frozenset[str]:
@@ -59,11 +61,11 @@ class training:  # noqa: N801  (used as a word: with training(kinds):)
         self._kinds = kinds
 
     def __enter__(self) -> None:
-        self._before = scope.training
-        scope.training = self._before | self._kinds
+        self._before = _scope.training
+        _scope.training = self._before | self._kinds
 
     def __exit__(self, *exc: object) -> None:
-        scope.training = self._before
+        _scope.training = self._before
 
 
 class leaving:  # noqa: N801
@@ -73,13 +75,15 @@ class leaving:  # noqa: N801
         self._kinds = kinds
 
     def __enter__(self) -> None:
-        self._before = scope.left
-        scope.left = self._before | self._kinds
+        global is_used
+        is_used = True
+        self._before = _scope.left
+        _scope.left = self._before | self._kinds
 
     def __exit__(self, *exc: object) -> None:
-        scope.left = self._before
+        _scope.left = self._before
 
 
 def repeating(kinds: frozenset[str]) -> leaving:
     """Return a context in which what the training's integration records is left alone, as far as it is of these kinds."""
-    return leaving(scope.training & kinds)
+    return leaving(_scope.training & kinds)

@@ -21,7 +21,7 @@ from typing import Any
 
 MARK = "BENCHMARK "
 CALLS = 3000  # longer than what was put by waits, so that the recording runs beside the writer
-ROUNDS = 60
+ROUNDS = 40
 PAUSE_S = 0.1
 LIMIT_PERCENT = 10.0
 EVENT_FILES = {

@@ -192,7 +192,7 @@ def test_backlog_is_bounded(size_bytes, limit):
     backlog._is_awake = True  # no thread takes anything
     for number in range(2 * limit):
         backlog.put(source, number)
-        most = max(most, len(backlog._items) // 2)
+        most = max(most, len(backlog.items) // 2)
     assert most <= limit + 1
     backlog.drain()
     assert source.items == list(range(2 * limit))

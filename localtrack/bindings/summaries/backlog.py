@@ -5,6 +5,7 @@ Source: tests/benchmarks, "one add_scalar".
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -42,37 +43,41 @@ class Backlog:
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._items: deque[Any] = deque()  # sources and items in turn: pairs would be objects for the garbage collector
+        #: Sources and items in turn: pairs would be objects for the garbage collector.
+        self.items: deque[Any] = deque()
+        #: With more than so many the one who puts something in has to call :meth:`tend`; with any while the thread sleeps.
+        self.limit = -1
         self._lock = threading.RLock()
-        self._start_lock = threading.Lock()
+        self._state_lock = threading.Lock()  # of the limit and of being awake; never held while anything is done
         self._wake = threading.Event()
         self._is_awake = False
         self._is_over = False
-        self._next_look = 2 * ROOM
         self._thread: threading.Thread | None = None
 
     def put(self, source: Source, item: Any) -> None:
         """Add an item."""
-        items = self._items
-        items.extend((source, item))  # in one step: no other thread comes between the two
-        if not self._is_awake:
-            self._wake_up()
-        if len(items) > self._next_look:
-            self._make_room(source, item)
+        self.items.extend((source, item))  # in one step: no other thread comes between the two
+        if len(self.items) > self.limit:
+            self.tend(source, item)
 
-    def _make_room(self, source: Source, item: Any) -> None:
-        waiting = len(self._items)
-        if waiting > 2 * ROOM_FOR_SMALL or source.size_of(item) > SMALL_BYTES:
+    def tend(self, source: Source, item: Any) -> None:
+        """Wake the thread, or see to it that what waits stays bounded; the item has just been put in."""
+        waiting = len(self.items)
+        is_too_much = waiting > 2 * ROOM_FOR_SMALL or (waiting > 2 * ROOM and source.size_of(item) > SMALL_BYTES)
+        with self._state_lock:
+            if not self._is_awake:
+                self._wake_up()
+            self.limit = min(max(2 * ROOM, waiting + 2 * LOOK_EVERY), 2 * ROOM_FOR_SMALL)
+        if is_too_much:
             self.drain()
-        else:
-            self._next_look = min(waiting + 2 * LOOK_EVERY, 2 * ROOM_FOR_SMALL)
 
     def drain(self) -> None:
         """Do all that waits, in order."""
         with self._lock:
-            if self._items:
-                self._process(self._items.popleft, self._items)
-            self._next_look = 2 * ROOM
+            if self.items:
+                self._process(self.items.popleft, self.items)
+            with self._state_lock:
+                self.limit = 2 * ROOM if self._is_awake else -1
 
     def close(self) -> None:
         """Do all that waits, and end the thread."""
@@ -81,16 +86,17 @@ class Backlog:
         self.drain()
 
     def _wake_up(self) -> None:
-        with self._start_lock:
-            self._is_awake = True
-            self._wake.set()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="localtrack-summaries", daemon=True)
+        self._is_awake = True
+        self._wake.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="localtrack-summaries", daemon=True)
+            with contextlib.suppress(RuntimeError):  # the process ends: its end does what waits
                 self._thread.start()
 
     def _run(self) -> None:
         while self._wake.wait() and not self._is_over:
             time.sleep(DELAY_S)
             self._wake.clear()
-            self._is_awake = False  # before the items are taken: one that comes meanwhile wakes this thread again
+            with self._state_lock:  # before the items are taken: one that comes meanwhile wakes this thread again
+                self._is_awake, self.limit = False, -1
             self.drain()
