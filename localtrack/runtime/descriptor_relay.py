@@ -18,6 +18,7 @@ import errno
 import os
 import select
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -37,6 +38,7 @@ END_WAIT_S = 10.0
 HELD_S = 0.05
 WINDOW_S = 0.5
 LOOK_S = 1.0
+SWITCH_S = 1e-4  # what is passed on never waits long for what is recorded
 _NO_WRITERS = (errno.EIO, errno.EBADF)  # a terminal without writers says the former where a pipe says nothing
 
 
@@ -252,6 +254,7 @@ def main(said: dict[str, Any]) -> None:
         except OSError:
             pass  # the script's process is gone, and so is who would hear of it
 
+    sys.setswitchinterval(SWITCH_S)
     disk = Disk(Path(said["tmp"]), Modes(*said["modes"]))
     console = ConsoleLog(
         disk, Path(said["folder"]), said["writer"], lambda error: None, limit_bytes=said["limit_bytes"]

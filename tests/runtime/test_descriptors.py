@@ -306,8 +306,9 @@ def work(number):
 if __name__ == "__main__":
     context = multiprocessing.get_context("METHOD")
     children = [context.Process(target=work, args=(n,)) for n in range(2)]
-    [c.start() for c in children]
-    [c.join() for c in children]
+    for child in children:  # one after the other: on a shared descriptor, prints of several at once meet in a line
+        child.start()
+        child.join()
 """
 
 
