@@ -146,6 +146,7 @@ class ModelFiles:
         self._loaded: set[str] = set()
         self._recorded = Recorded()
         self._is_over = False
+        self._is_drained = False
         session.on_close.append(self.finish)
         session.writer.on_tick.append(self._hand_loads_over)
         # at the end of the process, when what waits is recorded, it can't be imported any more
@@ -246,20 +247,25 @@ class ModelFiles:
         WeightsFileHandler.run_post_callbacks(action, info)
 
     def _put(self, event: Event) -> None:
-        self._hand_loads_over()
-        self._hand_over(event)
+        with self._hand_lock:
+            self._hand_loads_over()
+            self._hand_over(event)
 
     def _hand_over(self, event: Event | _Load) -> None:
-        if self._is_over:
-            found = event if isinstance(event, Event) else self._accepted(event)
-            if found is not None:
-                self._try(found)
+        """Give what was saved or loaded to whoever records next, after all that came before it."""
+        if self._is_drained:
+            self._record_now(event)
             return
         self._events.put(event)
-        if self._worker is None:
+        if self._worker is None and not self._is_over:
             with self._start_lock:
                 if self._worker is None:
                     self._start_worker()
+
+    def _record_now(self, event: Event | _Load) -> None:
+        found = event if isinstance(event, Event) else self._accepted(event)
+        if found is not None:
+            self._try(found)
 
     def _start_worker(self) -> None:
         worker = threading.Thread(target=self._run, name="localtrack-models", daemon=True)
@@ -328,12 +334,14 @@ class ModelFiles:
         if worker is not None and worker is not threading.current_thread():
             self._events.put(None)
             worker.join()
-        with contextlib.suppress(Empty):
-            while True:
-                event = self._events.get_nowait()
-                if event is not None:
-                    self._hand_over(event)
-        self._hand_loads_over()
+        with self._hand_lock:  # the tending thread may be handing loads on
+            self._hand_loads_over()
+            with contextlib.suppress(Empty):
+                while True:
+                    event = self._events.get_nowait()
+                    if event is not None:
+                        self._record_now(event)
+            self._is_drained = True
 
     def _record(self, event: Event) -> str:
         from localtrack.bindings.model_records import record_input, record_output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from localtrack import Task
-from localtrack.bindings.model_files import Event, Recorded, record_loads, record_saves
+from localtrack.bindings import model_files
+from localtrack.bindings.model_files import Event, ModelFiles, Recorded, record_loads, record_saves
 from localtrack.bindings.model_records import record_output
 from localtrack.errors import InvalidValueError
 from localtrack.runtime.binding_context import BindingContext
@@ -120,3 +122,33 @@ def test_what_is_loaded_from_its_own_file_is_the_model_that_was_saved(start: Sta
     names = {model.name: model.id for model in task.models["input"]}
     assert names["n - mine"] == outputs["n - mine"]
     assert set(names) == {"n - mine", "found"}
+
+
+def test_a_load_that_the_tending_thread_hands_on_as_the_run_ends_comes_after_the_save(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the saved file is still to be recorded: what was loaded from it is no other model."""
+    task = start()
+    module = loader()
+    may_record = threading.Event()
+    record = ModelFiles._record
+
+    def slow(files: ModelFiles, event: Event) -> str:
+        if event.is_save:
+            assert may_record.wait(20)
+        return record(files, event)
+
+    monkeypatch.setattr(ModelFiles, "_record", slow)
+    module.save(b"weights", str(tmp_path / "m.pt"))
+    module.load(str(tmp_path / "m.pt"))
+    known = model_files._known
+    assert known is not None
+    ending = threading.Thread(target=task.close)
+    ending.start()
+    while not known[1]._is_over:
+        assert ending.is_alive()
+        time.sleep(0.01)
+    known[1]._hand_loads_over()
+    may_record.set()
+    ending.join()
+    assert set(task.input_models_id.values()) == set(task.output_models_id.values()) != set()
