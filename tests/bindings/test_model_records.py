@@ -143,12 +143,16 @@ def test_a_load_that_the_tending_thread_hands_on_as_the_run_ends_comes_after_the
     module.load(str(tmp_path / "m.pt"))
     known = model_files._known
     assert known is not None
-    ending = threading.Thread(target=task.close)
-    ending.start()
-    while not known[1]._is_over:
-        assert ending.is_alive()
-        time.sleep(0.01)
-    known[1]._hand_loads_over()
-    may_record.set()
-    ending.join()
+    files = known[1]
+
+    def tend() -> None:
+        while not files._is_over:
+            time.sleep(0.01)
+        files._hand_loads_over()
+        may_record.set()
+
+    tending = threading.Thread(target=tend)
+    tending.start()
+    task.close()
+    tending.join()
     assert set(task.input_models_id.values()) == set(task.output_models_id.values()) != set()
