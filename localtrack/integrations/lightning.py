@@ -218,6 +218,8 @@ def _watch_trainers() -> None:
     for package in map(sys.modules.get, _PACKAGES):
         trainer, loggers = getattr(package, "Trainer", None), getattr(package, "loggers", None)
         if trainer is not None and loggers is not None:
+            if not issubclass(LocaltrackLogger, loggers.Logger):
+                loggers.Logger.register(LocaltrackLogger)  # what asks for a logger of its package takes it, too
             watch(trainer, ("fit", "validate", "test", "predict", "_run"), lambda args, kwargs: args[0].loggers)
             watch_repetition(trainer, ("save_checkpoint",), (explicit.MODELS,))
             board, names = loggers.TensorBoardLogger, ("log_metrics", "log_hyperparams")
