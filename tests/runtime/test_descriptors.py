@@ -286,12 +286,9 @@ def test_a_stream_that_is_left_out_by_its_name_is_not_captured(
         "print('to stdout', flush=True)\nprint('to stderr', file=sys.stderr, flush=True)\n"
         "os.system('echo to stdout; echo to stderr >&2')\n"
     )
+    env = environment(ctx, PYTHONUNBUFFERED="")  # else a line and its newline are two writes, between which others come
     done = subprocess.run(
-        [sys.executable, str(source)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=environment(ctx),
-        timeout=60,
+        [sys.executable, str(source)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, timeout=60
     )
     assert done.returncode == 0, done.stdout
     lines = [line for line in done.stdout.decode().splitlines() if line.startswith("to ")]
