@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from localtrack.api.policy import refuse
 from localtrack.automation.overrides import apply_overrides, content_hash
 from localtrack.errors import InvalidValueError, LocaltrackError, TaskNotFoundError, UsageError
+from localtrack.records.filters import Query
 from localtrack.records.ids import tags_of
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.services import lifecycle, reports, tasks
 from localtrack.services.context import StoreContext, open_context
-from localtrack.services.search import Search, find
 from localtrack.store.documents import seconds
 
 if TYPE_CHECKING:
@@ -313,13 +313,11 @@ class ClearmlJob(BaseJob):
 
     def _take_same(self, digest: str) -> bool:
         """Take a task of before that ran the same, in place of the clone; return whether there is one."""
-        ended = [Status.COMPLETED.value, Status.PUBLISHED.value]
-        rows = find(self._ctx, Search(task_filter={"status": ended}, allow_archived=False))
-        same = [row for row in rows if row.runtime.get(HASH_KEY) == digest]
+        same = find_same(self._ctx, HASH_KEY, digest)
         if not same:
             return False
         drafted = self.task
-        self.task = _task_of(max(same, key=lambda row: row.ended).id)
+        self.task = _task_of(same)
         self._is_cached = True
         drafted.delete()
         return True
@@ -401,6 +399,21 @@ class RunningJob(BaseJob):
 
 
 TrainsJob = ClearmlJob
+
+
+def find_same(ctx: StoreContext, key: str, digest: str, name: str = "") -> str:
+    """Return the task that ended well last and did the same; ``""`` without one.
+
+    Args:
+        ctx: the store.
+        key: under which of a task's facts its hash is kept.
+        digest: the hash.
+        name: only tasks of that name.
+    """
+    ended = [Status.COMPLETED.value, Status.PUBLISHED.value]
+    rows = ctx.index.search(Query(task_filter={"status": ended}, allow_archived=False, search_hidden=True))
+    same = [row for row in rows if row.runtime.get(key) == digest and name in ("", row.name)]
+    return max(same, key=lambda row: row.ended).id if same else ""
 
 
 def is_in_a_queue(ctx: StoreContext, task_id: str) -> bool:

@@ -197,8 +197,7 @@ class PipelineController(StoredPipelines, Definition):
     def start_locally(self, run_pipeline_steps_locally: bool = False) -> None:
         """Run the pipeline in this process, and wait for its end.
 
-        A failed pipeline raises nothing here; :meth:`is_successful` tells, and the script's exit code becomes 1 unless it
-        was asked.
+        A failed pipeline raises nothing here, and leaves the script's exit code alone; :meth:`is_successful` tells.
 
         Args:
             run_pipeline_steps_locally: run the steps on this machine, each in a process of its own; else they wait in

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localtrack.automation import local_agent
-from localtrack.automation.job import BaseJob, ClearmlJob, LocalClearmlJob, RunningJob
+from localtrack.automation.job import BaseJob, ClearmlJob, LocalClearmlJob, RunningJob, find_same
 from localtrack.automation.pipelines.node import Node
 from localtrack.automation.pipelines.source import make_script
 from localtrack.automation.pipelines.step import INPUTS, PLACE_VARIABLE, VALUES
@@ -183,7 +183,7 @@ def make_job(node: Node, parameters: dict[str, Any], around: Surroundings) -> Ba
             "configuration": {**{name: repr(one) for name, one in base.configuration.items()}, **node.configurations},
             "container": base.container, "overrides": node.task_overrides,
         })  # fmt: skip
-        found = _earlier(ctx, key, node.name)
+        found = find_same(ctx, HASH_KEY, key, node.name)
         if found:
             return CachedJob(found)
     return _job(around, node.base_task_id, node, parameters, is_itself=not node.clone_task, key=key)
@@ -223,7 +223,7 @@ def _function_job(
     if node.cache_executed_step:
         about = {"script": script, "parameters": _comparable(ctx, parameters), "container": container}
         key = _hash(ctx, {**about, "repository": {name: fields[name] for name in ("repository", "root", "commit")}})
-        found = _earlier(ctx, key, plan.task_name or node.name)
+        found = find_same(ctx, HASH_KEY, key, plan.task_name or node.name)
         if found:
             return CachedJob(found)
     folder, record = tasks.create(
@@ -283,17 +283,6 @@ def _content_of(ctx: StoreContext, reference: str) -> str:
 def _hash(ctx: StoreContext, about: Mapping[str, Any]) -> str:
     text = json.dumps(encode(about, other_as_text=True), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _earlier(ctx: StoreContext, key: str, name: str) -> str:
-    """Return the newest task that ended well and was made with the same hash; ``""`` without one."""
-    from localtrack.records.filters import Query
-
-    wanted = {"status": [Status.COMPLETED.value, Status.PUBLISHED.value]}
-    for row in ctx.index.search(Query(task_filter=wanted, allow_archived=False, search_hidden=True)):
-        if row.name == name and tasks.read(ctx, row.id).runtime.get(HASH_KEY) == key:
-            return row.id
-    return ""
 
 
 def _remember(ctx: StoreContext, task_id: str, key: str) -> None:
