@@ -103,6 +103,14 @@ def store_in_force(ctx: StoreContext, monkeypatch: pytest.MonkeyPatch) -> StoreC
 
 
 @pytest.fixture
+def own_task(store_in_force: StoreContext, monkeypatch: pytest.MonkeyPatch) -> Task:
+    """A task that pipelines of the test's own process belong to."""
+    task = Task.create("lines", "own", task_type="controller")
+    monkeypatch.setattr(Task, "current_task", classmethod(lambda cls: task))
+    return task
+
+
+@pytest.fixture
 def fake_job(store_in_force: StoreContext, monkeypatch: pytest.MonkeyPatch) -> type[FakeJob]:
     """The class of jobs that need no process, as new."""
     monkeypatch.setattr(FakeJob, "outcome", staticmethod(lambda parameters: 0.0))

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from localtrack import PipelineController, PipelineDecorator, Task
+from localtrack.automation.pipelines.conductor import Conductor
 from localtrack.automation.pipelines.drafts import is_parameter
 from localtrack.automation.pipelines.lazy import LazyValue, find_lazy, is_lazy, value_of, without_lazy
+from localtrack.automation.pipelines.node import Node
 from localtrack.automation.pipelines.references import find_references, replace_references
-from localtrack.automation.pipelines.report import picture
+from localtrack.automation.pipelines.report import depths, picture
 from localtrack.automation.pipelines.source import innermost, make_script
 from localtrack.automation.pipelines.step import call, spread
 from localtrack.errors import InvalidValueError, QueueNotFoundError, TaskNotFoundError, UnsupportedError, UsageError
-from localtrack.services.context import StoreContext
 
 LIMIT = 3
 NESTED = {"a": [1, 2.5, None]}
@@ -77,14 +78,6 @@ def other(number: int) -> int:
 
 
 @pytest.fixture
-def own_task(store_in_force: StoreContext, monkeypatch: pytest.MonkeyPatch) -> Task:
-    """A task for the pipelines of the test's own process."""
-    task = Task.create("lines", "own", task_type="controller")
-    monkeypatch.setattr(Task, "current_task", classmethod(lambda cls: task))
-    return task
-
-
-@pytest.fixture
 def pipe(own_task: Task) -> PipelineController:
     """A pipeline with a parameter and a step that returns ``out``."""
     made = PipelineController("one", "lines")
@@ -107,7 +100,7 @@ class TestReferences:
     def test_a_value_with_braces_is_not_looked_into(self, pipe: PipelineController) -> None:
         """What a reference means is taken as it is, even where it looks like another one."""
         pipe._parameters["rate"] = "${nothing.there}"
-        assert pipe._look_up("pipeline.rate") == "${nothing.there}"
+        assert Conductor(pipe).look_up("pipeline.rate") == "${nothing.there}"
 
 
 class TestDefinition:
@@ -357,3 +350,11 @@ class TestLazy:
         assert without_lazy({"a": [ready, (ready, 2)]}) == {"a": [1, (1, 2)]}
         assert value_of(ready) == 1
         assert value_of("x") == "x"
+
+
+def test_a_picture_has_a_column_for_each_distance_from_the_start() -> None:
+    """Whatever the order of the steps; a circle, which the start refuses, can be drawn as well."""
+    first, second, third = Node("first"), Node("second", parents=["first"]), Node("third", parents=["first", "second"])
+    assert depths([third, second, first]) == {"first": 0, "second": 1, "third": 2}
+    first.parents = ["third"]
+    assert set(depths([first, second, third])) == {"first", "second", "third"}

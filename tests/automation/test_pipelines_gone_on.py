@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from localtrack import PipelineController, Task
 from localtrack.services.context import StoreContext
 from tests.automation.conftest import make_script
@@ -91,14 +89,6 @@ task = Task.init("data", "base", auto_resource_monitoring=False)
 values = task.connect({"size": 1})
 task.upload_artifact("size", values["size"])
 """
-
-
-@pytest.fixture
-def own_task(store_in_force: StoreContext, monkeypatch: pytest.MonkeyPatch) -> Task:
-    """A task for the pipelines of the test's own process."""
-    task = Task.create("lines", "own", task_type="controller")
-    monkeypatch.setattr(Task, "current_task", classmethod(lambda cls: task))
-    return task
 
 
 def run(folder: Path, code: str, *args: str) -> subprocess.CompletedProcess[str]:

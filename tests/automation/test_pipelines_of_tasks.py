@@ -74,14 +74,6 @@ pipe.HOW
 """
 
 
-@pytest.fixture
-def own_task(store_in_force: StoreContext, monkeypatch: pytest.MonkeyPatch) -> Task:
-    """A task that pipelines of the test's own process belong to; a failed pipeline does not end the tests with 1."""
-    task = Task.create("lines", "own", task_type="controller")
-    monkeypatch.setattr(Task, "current_task", classmethod(lambda cls: task))
-    return task
-
-
 def start(code: str, folder: Path, *args: str) -> subprocess.Popen[str]:
     """Start a script."""
     script = folder / "pipe.py"

@@ -8,29 +8,25 @@ from __future__ import annotations
 import atexit
 import logging
 import re
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from localtrack.automation.pipelines import node as states
+from localtrack.automation.pipelines.conductor import Conductor, say
 from localtrack.automation.pipelines.definition import ARGUMENTS, Definition
-from localtrack.automation.pipelines.drafts import Surroundings, make_job
 from localtrack.automation.pipelines.engine import Engine
 from localtrack.automation.pipelines.monitoring import Monitor
 from localtrack.automation.pipelines.node import Node
-from localtrack.automation.pipelines.references import PIPELINE, replace_references, split_reference, value_of
 from localtrack.automation.pipelines.report import Report
-from localtrack.automation.pipelines.step import VALUES
 from localtrack.automation.pipelines.stored import SECTION, TAG, StoredPipelines
-from localtrack.errors import InvalidValueError, LocaltrackError, UsageError
+from localtrack.errors import InvalidValueError, UsageError
 from localtrack.runtime import current
 from localtrack.runtime.exits import Outcome
 from localtrack.services.context import open_context
 
 if TYPE_CHECKING:
     from localtrack.api.task import Task
-    from localtrack.automation.job import BaseJob
 
 LOG = logging.getLogger("localtrack.pipeline")
 SETTINGS = "pipeline"
@@ -48,7 +44,7 @@ class PipelineController(StoredPipelines, Definition):
         name: the pipeline's name.
         project: its project.
         version: kept as the user property ``version``.
-        pool_frequency: minutes between two looks at the steps; at most a tenth of a second here.
+        pool_frequency: minutes between two looks at the steps; at most a second here, a tenth where this machine runs them.
         add_pipeline_tags: tag the steps with ``pipe: NAME``.
         target_project: project of cloned steps: a name; True for the pipeline's; False or None for that of the base
             task. A name is the project of function steps as well.
@@ -344,7 +340,7 @@ class PipelineController(StoredPipelines, Definition):
         for node in self._nodes.values():
             if self._local or node.draft:
                 continue
-            queue = self.queue_of(node)
+            queue = self._queue_of(node)
             if not queue:
                 raise InvalidValueError(
                     f"step {node.name!r} has no queue: name one in the step or with set_default_execution_queue, "
@@ -377,8 +373,8 @@ class PipelineController(StoredPipelines, Definition):
         self._prepare()
         self._on_created, self._on_completed = created, completed
         self._engine = Engine(
-            self._nodes, self, self._poll_s, abort_on_failure=self._abort_on_failure, time_limit_s=self._time_limit_s,
-            is_open=is_open,
+            self._nodes, Conductor(self), self._poll_s, abort_on_failure=self._abort_on_failure, time_limit_s=self._time_limit_s,
+            is_local=self._local, is_open=is_open,
         )  # fmt: skip
         try:
             self._task.register_abort_callback(self._abort)
@@ -416,7 +412,7 @@ class PipelineController(StoredPipelines, Definition):
         if not status and problem:
             status = "failed"
         if status == "failed":
-            _say(f"localtrack: pipeline {self._name} failed: {problem or 'it was marked as failed'}")
+            say(f"localtrack: pipeline {self._name} failed: {problem or 'it was marked as failed'}")
         self._end_task(status, problem)
 
     def _end_task(self, status: str, problem: str) -> None:
@@ -431,80 +427,6 @@ class PipelineController(StoredPipelines, Definition):
         if current.get() is None:
             current.put(None)
 
-    # What the engine asks.
-
-    def make_job(self, node: Node) -> BaseJob | None:
-        """Return the job of a step; None when a callback says that it is to be skipped."""
-        is_deep = node._plan is not None or node.recursively_parse_parameters
-        parameters = {
-            name: one
-            if node._is_call and name.startswith(f"{VALUES}/")
-            else replace_references(one, self._look_up, is_deep)
-            for name, one in node.parameters.items()
-        }
-        for asked in (self._on_created, self._pre_callbacks.get(node.name)):
-            if asked is not None and asked(self, node, parameters) is False:
-                return None
-        ready = node.copy()
-        ready.task_overrides = {
-            name: replace_references(one, self._look_up) for name, one in node.task_overrides.items()
-        }
-        ready.configurations = {
-            name: replace_references(one, self._look_up) for name, one in node.configurations.items()
-        }
-        ready.output_uri = node.output_uri if node.output_uri is not None else self._output_uri
-        tags = (f"pipe: {self._name}",) if self._add_pipeline_tags else ()
-        around = Surroundings(self._task, self._local, self._target_project, tags, self._local_imports)
-        return make_job(ready, parameters, around)
-
-    def _look_up(self, reference: str) -> Any:
-        from localtrack.api.task import Task
-
-        step, path = split_reference(reference, self._nodes, "a reference")
-        if step == PIPELINE:
-            return self._parameters[".".join(path)]
-        task_id = self._nodes[step].task_id() or self._nodes[step].base_task_id
-        found = Task.get_task(task_id=task_id) if task_id else None
-        if found is None:
-            raise InvalidValueError(f"${{{reference}}}: step {step!r} has no task")
-        return value_of(found, path, reference)
-
-    def queue_of(self, node: Node) -> str:
-        """Return the queue of a step."""
-        return node.queue or self._default_queue or ""
-
-    def may_retry(self, node: Node) -> bool:
-        """Tell whether a failed step is to be run once more."""
-        wanted = self._retries.get(node.name, self._default_retry)
-        again = bool(wanted(self, node, node._retries)) if callable(wanted) else node._retries < int(wanted or 0)
-        node._retries += 1
-        return again
-
-    def step_changed(self, node: Node, before: str) -> None:
-        """Tell the step's callback."""
-        callback = self._status_callbacks.get(node.name)
-        if callback is not None:
-            callback(self, node, before)
-        if node.status == states.FAILED:
-            _show_end(node)
-
-    def step_ended(self, node: Node) -> None:
-        """Tell the callbacks of ended steps."""
-        for told in (self._on_completed, self._post_callbacks.get(node.name)):
-            if told is not None:
-                told(self, node)
-
-    def progressed(self) -> None:
-        """Write the picture anew."""
-        self._report.write()
-        ended = len(self.get_processed_nodes())
-        if self._nodes:
-            self._task.set_progress(int(100 * ended / len(self._nodes)))
-
-    def monitor(self, nodes: Sequence[Node]) -> None:
-        """Repeat what steps have reported."""
-        self._monitor.repeat(nodes)
-
 
 def _numbered(name: str, project: str) -> str:
     """Return the name of a run: the second one of a pipeline gets ``#2``."""
@@ -515,23 +437,6 @@ def _numbered(name: str, project: str) -> str:
     numbers = [int(found[1]) for row in earlier if (found := re.fullmatch(r".* #(\d+)", row.name))]
     number = max([len(earlier), *numbers]) + 1
     return f"{name} #{number}" if number > 1 else name
-
-
-def _show_end(node: Node) -> None:
-    """Show the last lines of a failed step, whose own console nobody may look at."""
-    if node.job is None:
-        return
-    try:
-        lines = "\n".join(node.job.get_console_output(20)).splitlines()[-12:]
-    except (LocaltrackError, OSError):
-        return
-    for line in lines:
-        _say(f"[{node.name}] {line}")
-
-
-def _say(text: str) -> None:
-    if sys.stderr is not None:
-        sys.stderr.write(f"{text}\n")
 
 
 PipelineController.Node = Node  # type: ignore[attr-defined]  # in the class it would hide the type from annotations

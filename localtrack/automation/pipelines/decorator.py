@@ -437,7 +437,7 @@ class PipelineDecorator(PipelineController):
                 f"step {name!r}: no step {unknown[0]!r} was called before (steps: {', '.join(self._nodes)})"
             )
         assert self._engine is not None
-        if not self._local and not node.draft and not self.queue_of(node):
+        if not self._local and not node.draft and not self._queue_of(node):
             raise InvalidValueError(
                 f"step {name!r} has no queue: name one in the component, in default_queue of the pipeline, or call "
                 "PipelineDecorator.run_locally() before the pipeline"

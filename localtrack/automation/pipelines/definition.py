@@ -291,6 +291,9 @@ class Definition:
             explicit_docker_image=own("docker"), _plan=plan,
         )  # fmt: skip
 
+    def _queue_of(self, node: Node) -> str:
+        return node.queue or self._default_queue or ""
+
     def _take_callbacks(self, name: str, options: Mapping[str, Any]) -> None:
         for known, option in (
             (self._pre_callbacks, "pre_execute_callback"), (self._post_callbacks, "post_execute_callback"),

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from localtrack.automation.job import BaseJob
 
 LOG = logging.getLogger("localtrack.pipeline")
-POLL_S = 0.1
+LOCAL_POLL_S = 0.1
+QUEUE_POLL_S = 1.0  # a look at a step reads files, which may lie on a network
 ABORT_WAIT_S = 20.0
 LEAVE_WAIT_S = 10
 
 
-class Conductor(Protocol):
+class Asked(Protocol):
     """What the engine asks its pipeline."""
 
     def make_job(self, node: Node) -> BaseJob | None:
@@ -42,14 +43,17 @@ class Conductor(Protocol):
     def step_changed(self, node: Node, before: str) -> None:
         """Hear that the status of a step has changed."""
 
+    def step_reported(self, node: Node) -> None:
+        """Hear that a step reports nothing more; its status is set after that."""
+
     def step_ended(self, node: Node) -> None:
         """Hear that a step that had a job has ended."""
 
     def progressed(self) -> None:
         """Hear that something has happened."""
 
-    def monitor(self, nodes: Sequence[Node]) -> None:
-        """Repeat what steps have reported."""
+    def steps_run(self, nodes: Sequence[Node]) -> None:
+        """Hear which steps run, at each look."""
 
 
 class Engine:
@@ -58,7 +62,8 @@ class Engine:
     Args:
         nodes: the steps by name; more may come while it runs.
         conductor: the pipeline.
-        poll_s: seconds between two looks.
+        poll_s: seconds between two looks, at most.
+        is_local: whether this machine runs the steps; then looks are cheap, and closer together.
         abort_on_failure: whether a failed step ends the others.
         time_limit_s: seconds for all of it.
         is_open: whether more steps may come, until :meth:`close`.
@@ -67,9 +72,10 @@ class Engine:
     def __init__(
         self,
         nodes: dict[str, Node],
-        conductor: Conductor,
+        conductor: Asked,
         poll_s: float,
         *,
+        is_local: bool = False,
         abort_on_failure: bool = False,
         time_limit_s: float | None = None,
         is_open: bool = False,
@@ -80,7 +86,8 @@ class Engine:
         self.stop_reason = ""
         self.error: BaseException | None = None
         self._conductor = conductor
-        self._poll_s = min(poll_s, POLL_S) if poll_s > 0 else POLL_S
+        most_s = LOCAL_POLL_S if is_local else QUEUE_POLL_S
+        self._poll_s = min(poll_s, most_s) if poll_s > 0 else most_s
         self._abort_on_failure = abort_on_failure
         self._time_limit_s = time_limit_s
         self._is_open = is_open
@@ -143,7 +150,7 @@ class Engine:
                     is_over = not self._is_open and all(node.has_ended for node in self.nodes.values())
                 if is_over or self.stop_reason:
                     break
-                self._conductor.monitor(self.running())
+                self._conductor.steps_run(self.running())
                 self._wake.wait(self._poll_s)
                 self._wake.clear()
         except BaseException as error:  # a thread of its own: whoever waits is told
@@ -209,7 +216,7 @@ class Engine:
     def _finish(self, node: Node, status: str) -> None:
         """Tell of a step's end before anybody who waits for it goes on."""
         if node.job is not None:
-            self._conductor.monitor([node])
+            self._conductor.step_reported(node)
         self._set(node, status)
         if node.job is not None:
             self._conductor.step_ended(node)
@@ -274,7 +281,7 @@ class Engine:
             deadline = time.monotonic() + ABORT_WAIT_S
             while self.running() and time.monotonic() < deadline:
                 self._look_at_running()
-                time.sleep(POLL_S if self.running() else 0.0)
+                time.sleep(LOCAL_POLL_S if self.running() else 0.0)
             for node in list(self.nodes.values()):
                 if not node.has_ended and node.job is None:
                     self._skip(node, [])

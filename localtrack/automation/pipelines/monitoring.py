@@ -6,7 +6,8 @@ Source: ``monitor_metrics``, ``monitor_artifacts`` and ``monitor_models`` of Cle
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from localtrack.automation.pipelines import node as states
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from localtrack.api.task import Task
 
 LOG = logging.getLogger("localtrack.pipeline")
+PERIOD_S = 5.0
 
 
 class Monitor:
@@ -29,19 +31,30 @@ class Monitor:
     def __init__(self, task: Task) -> None:
         self._task = task
         self._told: dict[tuple[str, str, str], int] = {}
+        self._next_at = 0.0
 
-    def repeat(self, nodes: Sequence[Node]) -> None:
-        """Repeat what is new; what can't be read ends no pipeline."""
+    def repeat_some(self, nodes: Sequence[Node]) -> None:
+        """Repeat what steps that run have reported by now, every few seconds at most: all their points are read for it."""
+        if time.monotonic() < self._next_at:
+            return
+        self._next_at = time.monotonic() + PERIOD_S
         for node in nodes:
-            if node.job is None or not (node.monitor_metrics or node.monitor_artifacts or node.monitor_models):
-                continue
-            try:
-                self._metrics(node)
-                if node.job.is_stopped():
-                    self._artifacts(node)
-                    self._models(node)
-            except (LocaltrackError, OSError) as error:
-                LOG.warning("step %s: what is to be repeated was not: %s", node.name, error)
+            if node.job is not None and node.monitor_metrics:
+                self._attempt(node, self._metrics)
+
+    def repeat_all(self, node: Node) -> None:
+        """Repeat what is new of a step that has ended."""
+        if node.job is not None:
+            for repeat in (self._metrics, self._artifacts, self._models):
+                self._attempt(node, repeat)
+
+    @staticmethod
+    def _attempt(node: Node, repeat: Callable[[Node], None]) -> None:
+        """Repeat something; what can't be read ends no pipeline."""
+        try:
+            repeat(node)
+        except (LocaltrackError, OSError) as error:
+            LOG.warning("step %s: what is to be repeated was not: %s", node.name, error)
 
     def _metrics(self, node: Node) -> None:
         assert node.job is not None

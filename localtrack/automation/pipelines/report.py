@@ -107,13 +107,14 @@ def picture(nodes: list[Node]) -> dict[str, Any]:
 
 def depths(nodes: list[Node]) -> dict[str, int]:
     """Return how many steps come one after the other before each step."""
-    known = {node.name: node for node in nodes}
     found: dict[str, int] = {}
-    for _ in nodes:
+    for _ in nodes:  # once, where steps stand after their parents; a circle, which can't be started, ends as well
+        before = dict(found)
         for node in nodes:
-            parents = [found[parent] for parent in node.parents if parent in found]
-            found[node.name] = 1 + max(parents) if parents else 0
-    return {name: found[name] for name in known}
+            found[node.name] = max((1 + found[parent] for parent in node.parents if parent in found), default=0)
+        if found == before:
+            break
+    return found
 
 
 def _hover(node: Node) -> str:
