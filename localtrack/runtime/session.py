@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -23,12 +23,12 @@ from localtrack.records.status import Status
 from localtrack.records.task import Json, TaskRecord
 from localtrack.runtime.aborting import AbortCallback
 from localtrack.runtime.argument_watch import ArgumentWatch
+from localtrack.runtime.console_capture import ConsoleCapture
 from localtrack.runtime.edits import PatientEdits
 from localtrack.runtime.exits import ExitWatch, Outcome, main_frame
 from localtrack.runtime.kernels import running_notebook
 from localtrack.runtime.monitor import MonitorOptions, ResourceMonitor
 from localtrack.runtime.ownership import (
-    CAPTURED_VARIABLE,
     CHILD,
     FRAMEWORKS_VARIABLE,
     OWNER,
@@ -39,7 +39,6 @@ from localtrack.runtime.ownership import (
 )
 from localtrack.runtime.rank_failures import rank_failed, with_rank_failures
 from localtrack.runtime.signals import SignalWatch
-from localtrack.runtime.tee import ConsoleTee
 from localtrack.runtime.writer import TaskWriter, merge_summaries
 from localtrack.services import lifecycle, reports, tasks
 from localtrack.services.context import StoreContext
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
     from localtrack.capture.launch import Launch
     from localtrack.runtime.bindings import Bindings
     from localtrack.runtime.captures import Captures
-    from localtrack.runtime.descriptors import DescriptorCapture
     from localtrack.runtime.notebooks import NotebookWatch
     from localtrack.runtime.registered import RegisteredFrames
     from localtrack.services.recording import Recorder
@@ -124,8 +122,7 @@ class Session:
         self.notebook: NotebookWatch | None = None
         self._capture: threading.Thread | None = None
         self._hurry: Callable[[], None] = lambda: None
-        self._tee: ConsoleTee | None = None
-        self._descriptors: DescriptorCapture | None = None
+        self._console = ConsoleCapture(self)
         self._exits: ExitWatch | None = None
         self._signals: SignalWatch | None = None
         self._is_ending = False
@@ -184,7 +181,7 @@ class Session:
         self.writer.register()
         self.ctx.writer = self.writer.id
         if self.role == CHILD:
-            self._install_tee()
+            self._console.install()
             if self.is_rank:
                 self._watch_exit()
                 self._tell_children()
@@ -194,7 +191,7 @@ class Session:
             self._start_child()
             return
         self._tell_children()
-        self._install_tee()
+        self._console.install()
         self.notebook = running_notebook(self) if not self.options.remote else None
         self._watch_exit()
         self._signals = SignalWatch(self._end_by_signal, self.pid, self._note_signal)
@@ -231,39 +228,6 @@ class Session:
             rank = self.launch.label if self.follows and self.launch is not None else ""
             self.monitor = ResourceMonitor(self.writer, self.options.monitor, rank)
             self.writer.on_tick.append(self.monitor.tick)
-
-    def _install_tee(self) -> None:
-        streams = self.options.streams
-        if not any(streams.values()):
-            return
-        self._tee = ConsoleTee(
-            self.writer.console.write,
-            stdout=streams.get("stdout", False),
-            stderr=streams.get("stderr", False),
-            log=streams.get("logging", False),
-            is_left=self._capture_descriptors(),
-        )
-        self._tee.install()
-        self.writer.on_tick.append(self._tee.flush_old_partials)
-
-    def _capture_descriptors(self) -> Callable[[Any], bool]:
-        """Capture the descriptors, where that is asked for; returns what tells which streams are captured by them."""
-        is_ours = self.role == OWNER or self.is_rank
-        if is_ours and not self.options.streams.get("descriptors", self.ctx.settings.capture_descriptors):
-            return lambda stream: False
-        if not is_ours and CAPTURED_VARIABLE not in os.environ:
-            return lambda stream: False
-        from localtrack.runtime import descriptors
-
-        if is_ours:
-            wanted = [fd for fd, name in ((1, "stdout"), (2, "stderr")) if self.options.streams.get(name, False)]
-            self._descriptors = descriptors.capture_for(self.writer, self._take_streams, wanted)
-        places = descriptors.captured_places() if not is_ours or self._descriptors is not None else frozenset()
-        return lambda stream: descriptors.leads_to(stream, places)
-
-    def _take_streams(self) -> None:
-        if self._tee is not None and not self._is_ending:
-            self._tee.take_left()
 
     def _start_child(self) -> None:
         self.writer.start()
@@ -367,10 +331,8 @@ class Session:
             self._guarded(self.bindings.remove)
         if self.argument_feed is not None:
             self._guarded(self.argument_feed.remove)
-        if self._tee is not None:
-            self._guarded(self._tee.remove)
-        if self._descriptors is not None:
-            self._guarded(partial(self._descriptors.close, self.ctx.settings.exit_wait_s))
+        self._guarded(self._console.remove_tee)
+        self._guarded(self._console.give_back_descriptors)
         if self._exits is not None:
             self._exits.remove()
         if not exiting:
@@ -551,17 +513,5 @@ class Session:
         self.writer.forget()
         if self.bindings is not None:
             self.bindings.renew_lock()
-        if self._tee is not None:
-            self._tee.rebind(_write_to_current)
-        if self._descriptors is not None:
-            self._descriptors.abandon()
+        self._console.abandon()
         atexit.unregister(self._at_exit)
-
-
-def _write_to_current(code: str, lines: list[str]) -> None:
-    """Console of a forked child: its first line attaches it to the task."""
-    from localtrack.runtime import current
-
-    session = current.get()
-    if session is not None:
-        session.writer.console.write(code, lines)

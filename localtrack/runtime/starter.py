@@ -23,6 +23,7 @@ from localtrack.records.plain import dataclass, replace
 from localtrack.records.status import Status, TaskTypes, parse_type
 from localtrack.records.task import STORE_URI, Json, TaskRecord
 from localtrack.runtime import current, seeds
+from localtrack.runtime.console_capture import stream_choice
 from localtrack.runtime.kernels import notebook_file
 from localtrack.runtime.monitor import check_monitor_class, monitor_options
 from localtrack.runtime.ownership import CHILD, OWNER, agent_task, claim_run, open_record, parent_of, parents_frameworks
@@ -32,8 +33,6 @@ from localtrack.services.context import StoreContext, current_user, open_context
 from localtrack.store.documents import now
 
 _ENVIRONMENT_NAME = re.compile(r"(?!LOCALTRACK_)[^=\0]+")
-DESCRIPTORS = "descriptors"
-STREAMS = ("stdout", "stderr", "logging")
 
 
 _lock = threading.RLock()
@@ -71,14 +70,6 @@ class Started:
     session: Session
     iteration_offset: int = 0
     is_new: bool = True
-
-
-def stream_choice(value: bool | Mapping[str, bool]) -> dict[str, bool]:
-    """Return which streams are captured for ClearML's ``auto_connect_streams``; True leaves the descriptors to the setting."""
-    if not isinstance(value, Mapping):
-        return {name: bool(value) for name in STREAMS}
-    by_descriptors = bool(value.get(DESCRIPTORS, False))  # which takes everything that is not left out by its name
-    return {DESCRIPTORS: by_descriptors, **{name: bool(value.get(name, by_descriptors)) for name in STREAMS}}
 
 
 def start(request: InitRequest, frame: FrameType) -> Started:

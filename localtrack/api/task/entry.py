@@ -15,6 +15,7 @@ from localtrack.records.ids import is_task_id, normal_project, tags_of
 from localtrack.records.late import LateModule
 from localtrack.records.status import TaskTypes as _TaskTypes
 from localtrack.runtime import current, monitor, seeds, starter
+from localtrack.runtime.console_capture import stream_choice
 from localtrack.services import tasks
 from localtrack.services.context import StoreContext, open_context
 
@@ -96,7 +97,7 @@ class EntrySection(Section):
             arguments=auto_connect_arg_parser,
             frameworks=auto_connect_frameworks,
             monitor=auto_resource_monitoring,
-            streams=starter.stream_choice(auto_connect_streams),
+            streams=stream_choice(auto_connect_streams),
         )
         started = starter.start(request, sys._getframe(1))
         task = cls._of_session(started.session)
