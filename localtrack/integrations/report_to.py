@@ -18,10 +18,6 @@ TABLE = "INTEGRATION_TO_CALLBACK"
 MODULE = "transformers.integrations.integration_utils"
 
 
-class _ReportToHook(PostImportHook):
-    """Waits for the one module."""
-
-
 def _register(module: ModuleType) -> None:
     _hook.remove()
     table = getattr(module, TABLE, None)
@@ -37,7 +33,7 @@ def _register(module: ModuleType) -> None:
     table.setdefault(NAME, LocaltrackCallback)
 
 
-_hook = _ReportToHook(_register)
+_hook = PostImportHook(_register)
 
 
 def install() -> None:

@@ -62,14 +62,16 @@ def test_order_of_import_and_init_does_not_matter(world, start, imported_first):
     """A framework that is imported before or after Task.init is captured, and is itself again after close."""
     if imported_first:
         importlib.import_module(world)
+    finders = list(sys.meta_path)
     task = start()
+    assert sys.meta_path != finders
     toy = importlib.import_module(world)
     toy.log(3)
     assert reported(task) == [3.0]
     task.close()
     toy.log(4)
     assert toy.log.__code__.co_filename.endswith(f"{world}.py")
-    assert not any(type(finder).__name__ == "PostImportHook" for finder in sys.meta_path)
+    assert sys.meta_path == finders
 
 
 def test_last_reports_of_a_binding(world, start):
