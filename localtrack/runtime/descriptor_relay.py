@@ -121,8 +121,8 @@ class Recorder:
                 collector.flush_partial(older_than_s=PARTIAL_FLUSH_S)
         return True
 
-    def _write(self, code: str, lines: list[str]) -> None:
-        self._console.write(code, lines, at=self._at)
+    def _write(self, code: str, text: str) -> None:
+        self._console.write_text(code, text, at=self._at)
 
 
 class Channel:

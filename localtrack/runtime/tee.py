@@ -24,8 +24,8 @@ PARTIAL_FLUSH_S = 10.0
 FLUSH_WAIT_S = 2.0
 PACE_S = 0.05
 SHARE = 0.02  # of the time may go into recording beside the prints
-BUDGET_S = 0.02  # so much is there for a burst: hundreds of lines
-PARTS_LIMIT = 4096
+BUDGET_S = 0.004  # so much is there for a burst: hundreds of lines
+PARTS_LIMIT = 4096  # as many are cut at once: their text stays in the processor's cache
 WAITING_LIMIT = 1 << 17
 PARTIAL_LIMIT = 1 << 20
 
@@ -33,7 +33,8 @@ PARTIAL_LIMIT = 1 << 20
 _DRAWING = re.compile(r"\x1b\[(?:\d*[AF]|\?25l)")
 _LEFT_OF_DRAWING = re.compile(r"\x1b\[(?:\?25[lh]|\d*[ABEFGJK])")
 
-Sink = Callable[[str, list[str]], None]
+#: Gets the stream's code and whole lines as one text, without the last one's newline.
+Sink = Callable[[str, str], None]
 
 
 def collapse(line: str) -> str:
@@ -41,6 +42,17 @@ def collapse(line: str) -> str:
     if "\r" in line:
         line = next((part for part in reversed(line.split("\r")) if part), "")
     return _LEFT_OF_DRAWING.sub("", line) if "\x1b" in line else line
+
+
+def _collapsed(lines: str) -> str:
+    return "\n".join([collapse(line) for line in lines.split("\n")])
+
+
+def _joined(parts: list[str]) -> str:
+    try:
+        return "".join(parts)
+    except TypeError:  # a stream that takes more than text
+        return "".join([part for part in parts if isinstance(part, str)])
 
 
 class LineCollector:
@@ -51,7 +63,7 @@ class LineCollector:
 
     Attributes:
         waiting: what was printed and is not cut into lines yet; always the same list.
-        is_paced: whether what is printed waits for the pace.
+        limit: so many parts may wait without a look; 0 while what is printed does not wait for the pace.
     """
 
     def __init__(self, code: str, sink: Sink, pace: Pace | None = None) -> None:
@@ -59,13 +71,18 @@ class LineCollector:
         self._sink = sink
         self._pace = pace
         self.waiting: list[str] = []
-        self.is_paced = False
+        self.limit = 0
         self._budget_s = BUDGET_S
         self._counted = 0.0
         self._partial = ""
         self._since = 0.0
         self._region: LiveRegion | None = None
         self._lock = threading.Lock()
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether what is printed waits for the pace."""
+        return self.limit > 0
 
     def feed(self, text: str) -> None:
         """Take text as it is printed."""
@@ -96,12 +113,16 @@ class LineCollector:
         waiting = self.waiting
         while waiting and (self._lock.acquire(timeout=within_s) if within_s else self._lock.acquire(blocking=False)):
             start = time.monotonic()
+            count = len(waiting)
+            parts = waiting[:count]
+            del waiting[:count]  # others may append at any moment
+            taken = 0
             try:
-                count = len(waiting)
-                text = "".join([part for part in waiting[:count] if isinstance(part, str)])
-                del waiting[:count]  # others may append at any moment
-                self._take(text, start)
+                while taken < count:
+                    first, taken = taken, taken + PARTS_LIMIT
+                    self._take(_joined(parts[first:taken]), start)
             finally:
+                waiting[:0] = parts[taken:]  # a signal's exception came in between
                 self._spend(start)
                 self._lock.release()
 
@@ -110,7 +131,7 @@ class LineCollector:
         end = time.monotonic()
         self._budget_s = min(BUDGET_S, self._budget_s + (start - self._counted) * SHARE) - (end - start)
         self._counted = end
-        self.is_paced = self._budget_s <= 0.0 and self._pace is not None and self._pace.begin()
+        self.limit = WAITING_LIMIT if self._budget_s <= 0.0 and self._pace is not None and self._pace.begin() else 0
 
     def rest(self) -> None:
         """Let a stream that prints no more have its lines recorded at once again."""
@@ -126,14 +147,14 @@ class LineCollector:
             return
         if not self._partial:
             self._since = moment
-        *lines, self._partial = (self._partial + text).split("\n")
-        if lines:
+        lines, newline, self._partial = (self._partial + text).rpartition("\n")
+        if newline:
             self._since = moment
-            self._sink(self._code, [collapse(line) if "\r" in line or "\x1b" in line else line for line in lines])
+            self._sink(self._code, _collapsed(lines) if "\r" in lines or "\x1b" in lines else lines)
         if len(self._partial) > PARTIAL_LIMIT:
             text, self._partial = collapse(self._partial), ""
             if len(text) > PARTIAL_LIMIT // 2:
-                self._sink(self._code, [text])  # no progress bar: a line that has no end
+                self._sink(self._code, text)  # no progress bar: a line that has no end
             else:
                 self._partial = text
 
@@ -153,7 +174,7 @@ class LineCollector:
             self._region, self._since = None, time.monotonic()
             lines += rest
         if lines:
-            self._sink(self._code, lines)
+            self._sink(self._code, "\n".join(lines))
 
     def _flush_region(self, region: LiveRegion, older_than_s: float) -> None:
         if time.monotonic() - self._since < older_than_s:
@@ -166,7 +187,7 @@ class LineCollector:
         """Forget the unfinished line and write to another sink."""
         self._lock = threading.Lock()
         self.waiting.clear()
-        self.is_paced = False
+        self.limit = 0
         self._region = None
         self._partial = ""
         self._sink = sink
@@ -183,7 +204,7 @@ class LineCollector:
             if self._partial and time.monotonic() - self._since >= older_than_s:
                 text, self._partial = collapse(self._partial), ""
                 if text:
-                    self._sink(self._code, [text])
+                    self._sink(self._code, text)
         finally:
             self._lock.release()
 
@@ -309,13 +330,14 @@ class TeeStream:
 
 def _writing(original: TextIO, collector: LineCollector, is_wanted: Callable[[], bool] | None) -> Callable[[str], int]:
     """Return what stands for the stream's ``write``: a closure, as each print makes two of these calls."""
-    put_by = collector.waiting.append
+    waiting = collector.waiting
+    put_by = waiting.append
 
     def write(text: str) -> int:
         """Write to the original stream; the copy never fails the print."""
         written = original.write(text)
         put_by(text)
-        if not collector.is_paced or len(collector.waiting) > WAITING_LIMIT:
+        if len(waiting) > collector.limit:
             collector.came(text)
         return written
 
@@ -334,7 +356,7 @@ class ConsoleTee:
     """Installs the tee on stdout, stderr and the logging handlers that write to them, and takes it off again.
 
     Args:
-        sink: gets ``(stream code, lines)``.
+        sink: gets the stream's code and the lines.
         stdout: whether stdout is captured.
         stderr: whether stderr is captured.
         log: whether what logging handlers write to them is captured, also handlers that hold the stream from before.
@@ -416,7 +438,7 @@ class ConsoleTee:
         self._mark.remove()
         for collector in self._collectors.values():
             collector.flush_partial()
-            collector.rebind(lambda code, lines: None)  # a handler that was made meanwhile may hold the tee for ever
+            collector.rebind(lambda code, text: None)  # a handler that was made meanwhile may hold the tee for ever
 
     def rebind(self, sink: Sink) -> None:
         """In a forked child: drop the parent's unfinished lines and send what comes to another sink."""

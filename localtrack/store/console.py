@@ -81,10 +81,22 @@ class ConsoleLog:
             lines: texts without newlines.
             at: when they were printed; now without one.
         """
+        if lines:
+            self.write_text(stream, "\n".join(lines), at=at)
+
+    def write_text(self, stream: str, text: str, *, at: str = "") -> None:
+        """Append whole lines of one stream that are one text: many of them at the cost of a few copies.
+
+        Args:
+            stream: ``o``, ``e`` or ``l``.
+            text: lines with newlines between them, and none at the end that is not an empty line's.
+            at: when they were printed; now without one.
+        """
+        if len(text) > LINE_LIMIT:
+            text = "\n".join([_bounded(line) for line in text.split("\n")])
         head = f"{at or _moment()} {stream} "
-        data = "".join([f"{head}{line}\n" for line in lines]).encode("utf-8", "backslashreplace")
-        if len(data) > LINE_LIMIT:
-            data = "".join([f"{head}{_bounded(line)}\n" for line in lines]).encode("utf-8", "backslashreplace")
+        lines = text.replace("\n", f"\n{head}")
+        data = f"{head}{lines}\n".encode("utf-8", "backslashreplace")
         with self._lock:
             self._append(data)
 

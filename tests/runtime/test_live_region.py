@@ -25,7 +25,7 @@ def lines():
 @pytest.fixture
 def collector(lines):
     """A collector of one stream."""
-    return LineCollector("o", lambda code, found: lines.extend(found))
+    return LineCollector("o", lambda code, found: lines.extend(found.split("\n")))
 
 
 class Stream(io.StringIO):
@@ -174,7 +174,7 @@ def test_a_run_that_ends_while_bars_are_shown(lines, monkeypatch):
     """Taking the tee off writes the bars as they stand; the user's stream has every byte."""
     out = io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)
-    taken = ConsoleTee(lambda code, found: lines.extend(found))
+    taken = ConsoleTee(lambda code, found: lines.extend(found.split("\n")))
     taken.install()
     text = "\x1b[?25lone 1\ntwo 1\r\x1b[2K\x1b[1A\x1b[2Kone 2\n\x1b[32mtwo 2\x1b[0m"
     print(text, end="")

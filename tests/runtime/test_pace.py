@@ -23,7 +23,7 @@ def install(monkeypatch: pytest.MonkeyPatch, seen: list[str]) -> tuple[ConsoleTe
     """Put a tee before a stream of the test's own."""
     out = io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)
-    console = ConsoleTee(lambda code, lines: seen.extend(lines), stderr=False)
+    console = ConsoleTee(lambda code, text: seen.extend(text.split("\n")), stderr=False)
     console.install()
     return console, out
 
@@ -114,21 +114,39 @@ def test_a_print_while_recording_is_no_deadlock() -> None:
     """What a signal handler prints while a line is being recorded is recorded after it."""
     seen: list[str] = []
 
-    def sink(code: str, lines: list[str]) -> None:
-        if lines == ["outer"]:
+    def sink(code: str, text: str) -> None:
+        if text == "outer":
             collector.feed("inner\n")
-        seen.extend(lines)
+        seen.append(text)
 
     collector = LineCollector("o", sink)
     collector.feed("outer\n")
     assert seen == ["outer", "inner"]
 
 
+def test_what_an_interrupt_leaves_waits_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C may come while many lines are being recorded: those that are not yet are so afterwards, in their order."""
+    monkeypatch.setattr(tee, "PARTS_LIMIT", 10)
+    seen: list[str] = []
+
+    def sink(code: str, text: str) -> None:
+        seen.extend(text.split("\n"))
+        if len(seen) == 20:
+            raise KeyboardInterrupt
+
+    collector = LineCollector("o", sink)
+    collector.waiting.extend(f"line {number}\n" for number in range(55))
+    with pytest.raises(KeyboardInterrupt):
+        collector.settle()
+    collector.feed("last\n")
+    assert seen == [f"line {number}" for number in range(55)] + ["last"]
+
+
 def test_a_line_without_end_is_recorded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Output without newlines is bounded in memory and whole in the log; a bar that draws over itself is neither."""
     monkeypatch.setattr(tee, "PARTIAL_LIMIT", 1000)
     seen: list[str] = []
-    collector = LineCollector("o", lambda code, lines: seen.extend(lines))
+    collector = LineCollector("o", lambda code, text: seen.extend(text.split("\n")))
     for number in range(100):
         collector.feed(f"{number:04d}" * 300)
     collector.flush_partial()
