@@ -51,7 +51,15 @@ def fold(disk: Disk, journal: Path, *, trusted: bool) -> Path | None:
         OSError: the part can't be written; the journal stays.
         CorruptFileError: it is no journal, or none of its records can be read; it stays.
     """
-    part = journal.with_suffix(".parquet")
+    try:
+        return _fold(disk, journal, journal.with_suffix(".parquet"), trusted=trusted)
+    finally:
+        import pyarrow as pa
+
+        pa.default_memory_pool().release_unused()  # Arrow keeps ten times what a fold needs, for folds that may come
+
+
+def _fold(disk: Disk, journal: Path, part: Path, *, trusted: bool) -> Path | None:
     table = _read_table(journal, trusted=trusted)
     if table.num_rows == 0:
         if journal.stat().st_size >= HEADER.size + RECORD_BYTES:
@@ -225,6 +233,7 @@ def part_writer(sink: BinaryIO, supersedes: list[str]) -> Iterator[Callable[[pa.
         write_statistics=["title", "series", "iteration"],
         store_schema=False,
         write_page_checksum=True,
+        memory_pool=pa.system_memory_pool(),  # which gives back what it no longer needs
     ) as writer:
         yield lambda rows: writer.write_table(_own_labels(rows.select(list(COLUMNS))), row_group_size=GROUP_LIMIT)
         writer.add_key_value_metadata({key.decode(): value.decode() for key, value in metadata.items()})
