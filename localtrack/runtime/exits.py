@@ -12,7 +12,6 @@ Source: docs/decisions/0007-exit-code.md; ClearML's exit behaviour, measured.
 from __future__ import annotations
 
 import gc
-import opcode
 import sys
 import threading
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from typing import Any
 from localtrack.records.plain import dataclass
 
 TOOL_NAME = "localtrack"
-_ENDINGS = frozenset(opcode.opmap[name] for name in ("RETURN_VALUE", "RETURN_CONST") if name in opcode.opmap)
+_ENDINGS = ("RETURN_VALUE", "RETURN_CONST")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +128,9 @@ class ExitWatch:
         frame = self._frame
         if frame is None or frame.f_lasti < 0:
             return False
-        return frame.f_code.co_code[frame.f_lasti] not in _ENDINGS
+        from opcode import opname
+
+        return opname[frame.f_code.co_code[frame.f_lasti]] not in _ENDINGS
 
     def _chain_excepthook(self) -> None:
         previous = sys.excepthook
@@ -182,16 +183,17 @@ class ExitWatch:
 
     def _watch_by_attribute(self) -> None:
         """Before 3.12: the interpreter reads ``SystemExit.code`` itself, with no Python frame, as its last act."""
-        import ctypes
-
         if sys.implementation.name != "cpython":
             return
         namespace = next((d for d in gc.get_referents(SystemExit.__dict__) if isinstance(d, dict)), None)
         if namespace is None or "code" not in namespace:
             return
         member = namespace["code"]
+        is_read = False
 
         def read(error: SystemExit) -> Any:
+            nonlocal is_read
+            is_read = True
             value = member.__get__(error)
             try:
                 sys._getframe(1)
@@ -199,13 +201,17 @@ class ExitWatch:
                 self._system_exit = (value,)
             return value
 
-        namespace["code"] = property(read, member.__set__)
-        modified = ctypes.pythonapi.PyType_Modified
-        modified(ctypes.py_object(SystemExit))
+        watching = property(read, member.__set__)
+        namespace["code"] = watching
+        _ = SystemExit().code
+        if not is_read and not _forget_attributes(SystemExit):  # what was asked before is still known
+            namespace["code"] = member
+            return
 
         def undo() -> None:
             namespace["code"] = member
-            modified(ctypes.py_object(SystemExit))
+            if not _forget_attributes(SystemExit):
+                namespace["code"] = watching  # which the interpreter knows without holding it
 
         self._undo.append(undo)
 
@@ -220,6 +226,16 @@ class ExitWatch:
         exit.__doc__ = previous.__doc__
         sys.exit = exit
         self._undo.append(lambda: _restore(sys, "exit", exit, previous))
+
+
+def _forget_attributes(owner: type) -> bool:
+    """Have the interpreter look a type's attributes up anew; False where it can't be told."""
+    try:
+        import ctypes
+    except ImportError:
+        return False
+    ctypes.pythonapi.PyType_Modified(ctypes.py_object(owner))
+    return True
 
 
 def main_frame() -> FrameType | None:
