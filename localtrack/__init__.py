@@ -45,13 +45,25 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'localtrack' has no attribute {name!r}")
-    import importlib
-
-    value = getattr(importlib.import_module(home), name)
+    value = getattr(_load(home), name)
     globals()[name] = value
     if name == "Task":
-        importlib.import_module("localtrack.integrations.report_to").install()
+        _load("localtrack.integrations.report_to").install()
     return value
+
+
+def _load(module: str) -> Any:
+    """Import a module without collecting garbage meanwhile: it would be looked for 25 times, and there is none."""
+    import gc
+    import importlib
+
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return importlib.import_module(module)
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def __dir__() -> list[str]:

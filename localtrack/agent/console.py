@@ -14,7 +14,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 
-from localtrack.store.console import ConsoleLog, read_console
+from localtrack.store.console import ConsoleLog
+from localtrack.store.console_reader import read_console
 
 HOLD_S = 3.0
 TAIL_LINES = 200

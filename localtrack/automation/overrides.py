@@ -5,13 +5,13 @@ Source: ClearML's parameter, configuration and task overrides of jobs; docs/how-
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from localtrack.records.digests import hex_sha256
 from localtrack.records.task import TaskRecord
 from localtrack.runtime.starter import script_fields
 
@@ -101,4 +101,4 @@ def content_hash(record: TaskRecord, change: Callable[[dict[str, Any]], dict[str
         "models": [model.get("id") for model in record.input_models],
     }
     text = json.dumps(change(body) if change else body, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hex_sha256(text.encode())

@@ -6,7 +6,6 @@ Reads a few files of the kernel and loads no library: this runs in every ``Task.
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import os
 import re
 import sys
@@ -15,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from localtrack.capture.redaction import storable_text, strip_embedded_userinfo
+from localtrack.records.digests import hex_sha256
 from localtrack.records.plain import dataclass
 
 _PROC = Path("/proc")
@@ -215,9 +215,9 @@ def _read_machine_id() -> str:
     for path in _MACHINE_ID_FILES:
         raw = _read_line(path)
         if raw and raw != "uninitialized":
-            return hashlib.sha256(b"localtrack:" + raw.encode()).hexdigest()[:32]
+            return hex_sha256(b"localtrack:" + raw.encode())[:32]
     node = _find_hostname()
-    return hashlib.sha256(b"localtrack-host:" + node.encode("utf-8", "replace")).hexdigest()[:32] if node else ""
+    return hex_sha256(b"localtrack-host:" + node.encode("utf-8", "replace"))[:32] if node else ""
 
 
 def _read_boot_id() -> str:

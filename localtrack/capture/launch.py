@@ -9,13 +9,13 @@ MPICH's Hydra.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 from localtrack.capture.host import boot_id, command_of, environment_of, parent_of, process_age_s, start_token
+from localtrack.records.digests import hex_sha256
 from localtrack.records.plain import dataclass
 
 AROUND_VARIABLE = "LOCALTRACK_LAUNCH_AROUND"
@@ -180,7 +180,7 @@ def _slurm(env: Mapping[str, str]) -> Launch | None:
 
 def _launch(kind: str, seat: _Seat, is_unique: bool, *identity: str, restarts: int = 0) -> Launch:
     text = json.dumps([kind, *identity])
-    key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    key = hex_sha256(text.encode("utf-8", "surrogatepass"))[:32]
     return Launch(key, seat[0], seat[1], kind, is_unique, restarts)
 
 

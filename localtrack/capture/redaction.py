@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-_URL = re.compile(r"^(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<rest>.*)$", re.DOTALL)
-_EMBEDDED_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/\s?#@]*@")
-_PORT = re.compile(r":\d*$")
+# Texts, that are compiled when they are first needed.
+_URL = r"(?s)^(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<rest>.*)$"
+_EMBEDDED_USERINFO = r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/\s?#@]*@"
+_PORT = r":\d*$"
 
 
 def strip_userinfo(url: str) -> str:
@@ -16,7 +17,7 @@ def strip_userinfo(url: str) -> str:
     address there and no secret. The scp form ``git@host:path`` and plain paths have nothing to
     strip. For http the query goes too: hosts accept tokens in it.
     """
-    match = _URL.match(url)
+    match = re.match(_URL, url)
     if match is None:
         return url
     scheme, authority, rest = match["scheme"], match["authority"], match["rest"]
@@ -24,7 +25,7 @@ def strip_userinfo(url: str) -> str:
         userinfo, _, host = authority.rpartition("@")
         user = userinfo.partition(":")[0]
         authority = f"{user}@{host}" if scheme.lower().endswith("ssh") and user else host
-    elif ":" in authority and not authority.startswith("[") and not _PORT.search(authority) and "@" in rest:
+    elif ":" in authority and not authority.startswith("[") and not re.search(_PORT, authority) and "@" in rest:
         # A password with a slash in it: everything up to the "@" is the credential, not a path.
         authority, rest = "", rest.partition("@")[2]
         head, slash, tail = rest.partition("/")
@@ -36,7 +37,7 @@ def strip_userinfo(url: str) -> str:
 
 def strip_embedded_userinfo(text: str) -> str:
     """Return ``text`` with the credentials of every URL in it removed (proxy variables, lists of URLs)."""
-    return _EMBEDDED_USERINFO.sub(r"\g<scheme>", text)
+    return re.sub(_EMBEDDED_USERINFO, r"\g<scheme>", text)
 
 
 def storable_text(text: str) -> str:

@@ -18,7 +18,7 @@ from localtrack.cli.output import harmless, print_json
 from localtrack.cli.shell import TASK, Shell, json_option, note, pass_shell, root_option
 
 if TYPE_CHECKING:
-    from localtrack.store.console import ConsoleLine, ConsoleReader
+    from localtrack.store.console_reader import ConsoleLine, ConsoleReader
 
 POLL_S = 0.5
 STREAM_NAMES = {"o": "stdout", "e": "stderr", "l": "report"}

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from localtrack.errors import CorruptFileError, TaskNotFoundError
+from localtrack.errors import CorruptFileError, LocaltrackError, TaskNotFoundError
 from localtrack.fs.disk import list_names, read_bytes, remove_files
 from localtrack.index.deltas import write_delta
+from localtrack.records.task import TaskRecord
 from localtrack.store import metadata
 from localtrack.store.layout import TaskLayout
 from localtrack.store.root import Store
@@ -60,6 +61,15 @@ class Announcer:
         """Return the folder where a task was last seen, if it is still there."""
         hint = self._read_hint(task_id)
         return hint if hint is not None and self._holds(hint, task_id) else None
+
+    def held(self, task_id: str) -> tuple[Path, TaskRecord] | None:
+        """Return the folder where a task was last seen and what is in it now; None where that is not the task, whole."""
+        hint = self._read_hint(task_id)
+        try:
+            record = metadata.read_latest(TaskLayout(hint)) if hint is not None else None
+        except (LocaltrackError, OSError):
+            return None
+        return (hint, record) if hint is not None and record is not None and record.id == task_id else None
 
     def fold_if_many(self) -> None:
         """Fold the deltas when there are many; the machinery for it is imported only then."""

@@ -20,7 +20,7 @@ from localtrack.fs.disk import Disk, list_names, read_bytes
 from localtrack.records.plain import dataclass
 
 PENDING_LIMIT_S = 24 * 3600.0
-_NAME = re.compile(r"(?P<id>.+)\.(?P<generation>\d+)\.(?P<move>m?)(?P<digits>[0-9a-f]{6})")
+_NAME = r"(?P<id>.+)\.(?P<generation>\d+)\.(?P<move>m?)(?P<digits>[0-9a-f]{6})"
 _CONTENT_LIMIT_BYTES = 4096
 
 
@@ -91,7 +91,7 @@ def read_deltas(deltas: Path, known: Collection[str] = (), tops: Collection[str]
     """
     found = []
     for name in list_names(deltas):
-        match = _NAME.fullmatch(name)
+        match = re.fullmatch(_NAME, name)
         if match is None or name in known:
             continue
         path = deltas / name

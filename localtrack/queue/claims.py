@@ -8,7 +8,6 @@ Source: docs/format/v1.md, "claims/<entry>.<k>", "done/<entry>", "dead/<entry>".
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from localtrack.errors import CorruptFileError, LostClaimError
 from localtrack.fs.disk import Disk, list_names, read_bytes, remove_files
 from localtrack.queue.paths import QueuePaths, parse_claim
+from localtrack.records.digests import hex_sha256
 from localtrack.records.plain import dataclass, field
 from localtrack.store.documents import now, parse_sealed, sealed
 
@@ -143,7 +143,7 @@ class Claims:
         except FileNotFoundError:
             raise
         except (OSError, CorruptFileError, KeyError):
-            return Claim(queue, entry, number, "unreadable", "", hashlib.sha256(data).hexdigest()[:32])
+            return Claim(queue, entry, number, "unreadable", "", hex_sha256(data)[:32])
 
     def is_superseded(self, claim: Claim) -> bool:
         """Tell whether a higher claim exists: its owner must stop."""

@@ -7,7 +7,6 @@ Source: docs/format/v1.md, "Locks, leases, clocks".
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from localtrack.fs.disk import Disk, read_bytes, remove_files
+from localtrack.records.digests import hex_sha256
 from localtrack.records.plain import dataclass
 
 BEAT_BYTES = 24
@@ -195,4 +195,4 @@ def _write_trial(stream: BinaryIO) -> None:
 
 def claim_key(reference: str, nonce: str) -> str:
     """Return the key under which a claim's owner is watched."""
-    return hashlib.sha256(f"{reference} {nonce}".encode()).hexdigest()
+    return hex_sha256(f"{reference} {nonce}".encode())

@@ -7,25 +7,25 @@ Source: docs/format/v1.md, "Names and slugs".
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import threading
 import time
-import unicodedata
 from collections.abc import Iterable
 from typing import NewType
+
+from localtrack.records.digests import hex_sha256
 
 TaskId = NewType("TaskId", str)
 WriterId = NewType("WriterId", str)
 
 SLUG_LIMIT = 40
 PROJECT_PATH_LIMIT = 100
-_ID = re.compile(r"[0-9a-f]{32}")
+ID_LENGTH = 32
 RESERVED_NAMES = frozenset(
     ["con", "prn", "aux", "nul", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))]
 )
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_SLUG_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 _last_sortable = 0
 _sortable_lock = threading.Lock()
 
@@ -45,7 +45,7 @@ def new_task_id() -> TaskId:
 
 def is_task_id(text: str) -> bool:
     """Tell whether ``text`` has the shape of a whole task id."""
-    return _ID.fullmatch(text) is not None
+    return len(text) == ID_LENGTH and not text.strip("0123456789abcdef")
 
 
 def tags_of(given: str | Iterable[object] | None) -> tuple[str, ...]:
@@ -83,12 +83,19 @@ def slug(name: str, limit: int = SLUG_LIMIT) -> str:
     A name that the slug does not tell apart from others (cut, reserved by a system, or with nothing left) gets six
     digits of its hash. Two dashes in a row never occur: they separate a task's slug from its id.
     """
-    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    text = re.sub(r"[^a-z0-9_]+", "-", ascii_name.lower()).strip("-_")
+    ascii_name = name if name.isascii() else _without_accents(name)
+    words = "".join([char if char in _SLUG_CHARACTERS else " " for char in ascii_name.lower()]).split()
+    text = "-".join(words).strip("-_")
     if not text or text in RESERVED_NAMES or text == "task" or len(text) > limit:
-        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:6]
+        digest = hex_sha256(name.encode("utf-8", "surrogatepass"))[:6]
         text = f"{text[: limit - 7].strip('-_') or 'x'}-{digest}"
     return text
+
+
+def _without_accents(name: str) -> str:
+    import unicodedata
+
+    return unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
 
 
 def task_folder_name(name: str, task_id: str, id_digits: int = 8) -> str:
@@ -101,7 +108,7 @@ def project_parts(project: str) -> tuple[str, ...]:
     parts = tuple(slug(part) for part in split_project(project))
     if len("/".join(parts)) <= PROJECT_PATH_LIMIT:
         return parts
-    digest = hashlib.sha256(project.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    digest = hex_sha256(project.encode("utf-8", "surrogatepass"))[:12]
     return (parts[0], f"deep-{digest}")
 
 

@@ -9,7 +9,6 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, MutableSequence
-from datetime import date, time
 from enum import Enum
 from pathlib import PurePath
 from typing import Any
@@ -20,7 +19,7 @@ from localtrack.records.values import UnstorableValueError, decode, encode, type
 DEFAULT_SECTION = "General"
 ENVIRONMENT_SECTION = "Environment"
 Entry = dict[str, Any]
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_ADDRESS = r" at 0x[0-9a-fA-F]+"
 MISFITS = (ValueError, TypeError, KeyError, ArithmeticError)
 """What making one type of another raises where the value does not fit."""
 
@@ -129,6 +128,7 @@ def cast_like(stored: Any, default: Any) -> Any:
         items = value if isinstance(value, (list, tuple)) else [value]
         make = getattr(default, "_make", type(default))  # a named tuple takes its items one by one
         return make(items)
+    from datetime import date, time
     from numbers import Number
 
     if isinstance(default, (Number, PurePath)):
@@ -172,7 +172,7 @@ def _keep_object(text: str, default: Any) -> Any:
 
 def is_text_of(text: str, value: Any) -> bool:
     """Tell whether a text is what an object prints, its address aside, which is another in each process."""
-    return _ADDRESS.sub("", text) == _ADDRESS.sub("", str(value))
+    return re.sub(_ADDRESS, "", text) == re.sub(_ADDRESS, "", str(value))
 
 
 def _to_number(value: float | str) -> int | float:

@@ -9,7 +9,6 @@ Source: docs/format/v1.md, "Values".
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 from collections.abc import Callable, Mapping, MutableSequence
 from enum import Enum
@@ -56,7 +55,9 @@ def encode(value: Any, *, other_as_text: bool = False) -> Any:
         import base64
 
         return {"$bytes": base64.b64encode(bytes(value)).decode()}
-    if isinstance(value, (dt.datetime, dt.date)):
+    from datetime import date, datetime
+
+    if isinstance(value, (datetime, date)):
         return {"$date": value.isoformat()}
     if isinstance(value, PurePath):
         return str(value)
@@ -143,4 +144,6 @@ def _decode_tagged(tag: str, body: Any) -> Any:
         return base64.b64decode(body, validate=True)
     if tag == "$map":
         return {_decode_hashable(key): decode(item) for key, item in body}
-    return dt.datetime.fromisoformat(body) if "T" in body else dt.date.fromisoformat(body)
+    from datetime import date, datetime
+
+    return datetime.fromisoformat(body) if "T" in body else date.fromisoformat(body)

@@ -8,7 +8,6 @@ measured; docs/how-to/notebooks.md.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 import time
@@ -28,6 +27,7 @@ from localtrack.capture.notebook_code import (
     with_unsaved,
 )
 from localtrack.capture.notebook_place import find_notebook
+from localtrack.records.digests import hex_sha256
 from localtrack.records.plain import dataclass, replace
 from localtrack.records.task import Json, TaskRecord
 from localtrack.runtime.exits import Outcome
@@ -196,7 +196,7 @@ class NotebookWatch:
         errors, self._new_errors = self._new_errors, []
         if is_last and self._problem:
             errors.append(self._problem)
-        digests = (hashlib.sha256(reading.script).hexdigest(), hashlib.sha256(reading.data).hexdigest())
+        digests = (hex_sha256(reading.script), hex_sha256(reading.data))
         is_code_new, is_file_new = (new != old for new, old in zip(digests, self._digests, strict=True))
         if not (errors or is_code_new or is_file_new):
             return

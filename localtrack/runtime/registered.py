@@ -9,7 +9,6 @@ Source: ClearML's Task.register_artifact.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import pickle
 import sys
@@ -20,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from localtrack.errors import InvalidValueError
+from localtrack.records.digests import hex_sha256
 from localtrack.records.plain import dataclass, field
 from localtrack.records.task import Json
 from localtrack.services import artifacts, registered_frames
@@ -145,7 +145,7 @@ class RegisteredFrames(MutableMapping[str, Any]):
     def _store(self, name: str, watched: _Watched) -> None:
         image = _still(watched.frame)
         if image is not None:
-            digest = hashlib.sha256(image).hexdigest()
+            digest = hex_sha256(image)
             if digest == watched.seen:
                 return
             frame = pickle.loads(image)

@@ -32,7 +32,7 @@ from localtrack.services import lifecycle, reuse, tasks
 from localtrack.services.context import StoreContext, current_user, open_context
 from localtrack.store.documents import now
 
-_ENVIRONMENT_NAME = re.compile(r"(?!LOCALTRACK_)[^=\0]+")
+_ENVIRONMENT_NAME = r"(?!LOCALTRACK_)[^=\0]+"
 
 
 _lock = threading.RLock()
@@ -251,7 +251,7 @@ def _environment(record: TaskRecord) -> dict[str, str]:
     return {
         name: value
         for name, value in stored.items()
-        if isinstance(value, str) and _ENVIRONMENT_NAME.fullmatch(name) and "\0" not in value
+        if isinstance(value, str) and re.fullmatch(_ENVIRONMENT_NAME, name) and "\0" not in value
     }
 
 
@@ -302,13 +302,12 @@ def _last_id(ctx: StoreContext, project: str, name: str, kind: str) -> str:
 def _begin(ctx: StoreContext, request: InitRequest, project: str, name: str, kind: str, frame: FrameType) -> Session:
     task_id = _reusable(ctx, request, project, name, kind)
     if task_id:
-        record, entry_name = lifecycle.reset(ctx, task_id, reason="reused", renewed=lambda old: _blank(old, request))
+        renewed = lifecycle.reset(ctx, task_id, reason="reused", renewed=lambda old: _blank(old, request))
         _say(
             f"reusing task {task_id}: what its last run left is in the trash "
-            f"(`localtrack restore {entry_name}` brings it back; reuse_last_task_id=False keeps runs apart)"
+            f"(`localtrack restore {renewed.entry}` brings it back; reuse_last_task_id=False keeps runs apart)"
         )
-        folder = tasks.folder_of(ctx, task_id)
-        session = _run(ctx, folder, record, request, frame, remote=False)
+        session = _run(ctx, renewed.folder, renewed.record, request, frame, remote=False)
     else:
         session = _create_running(ctx, request, project, name, kind, frame)
     return session

@@ -30,8 +30,8 @@ WAITING_LIMIT = 1 << 17
 PARTIAL_LIMIT = 1 << 20
 
 #: What starts a stretch in which lines are drawn over: going up, or hiding the cursor.
-_DRAWING = re.compile(r"\x1b\[(?:\d*[AF]|\?25l)")
-_LEFT_OF_DRAWING = re.compile(r"\x1b\[(?:\?25[lh]|\d*[ABEFGJK])")
+_DRAWING = r"\x1b\[(?:\d*[AF]|\?25l)"
+_LEFT_OF_DRAWING = r"\x1b\[(?:\?25[lh]|\d*[ABEFGJK])"
 
 #: Gets the stream's code and whole lines as one text, without the last one's newline.
 Sink = Callable[[str, str], None]
@@ -41,7 +41,7 @@ def collapse(line: str) -> str:
     """Return what a terminal would show of a line: the text after its last carriage return, with its colours."""
     if "\r" in line:
         line = next((part for part in reversed(line.split("\r")) if part), "")
-    return _LEFT_OF_DRAWING.sub("", line) if "\x1b" in line else line
+    return re.sub(_LEFT_OF_DRAWING, "", line) if "\x1b" in line else line
 
 
 def _collapsed(lines: str) -> str:
@@ -142,7 +142,7 @@ class LineCollector:
                 self._lock.release()
 
     def _take(self, text: str, moment: float) -> None:
-        if self._region is not None or ("\x1b" in text and _DRAWING.search(text)):
+        if self._region is not None or ("\x1b" in text and re.search(_DRAWING, text)):
             self._draw(text)
             return
         if not self._partial:

@@ -15,6 +15,7 @@ from typing import Any
 
 from localtrack.errors import ArtifactNotFoundError, CorruptFileError, StorageError, UntrustedPickleError
 from localtrack.fs.disk import remove_tree
+from localtrack.records.digests import hex_sha256
 from localtrack.records.plain import replace
 from localtrack.records.task import Json, TaskRecord
 from localtrack.services import tasks
@@ -62,7 +63,7 @@ def _load_pickle(ctx: StoreContext, folder: Path, entry: Json, path: Path, allow
     with open(path, "rb") as stream:
         owner = os.fstat(stream.fileno()).st_uid
         data = stream.read()
-    if hashlib.sha256(data).hexdigest() != entry.get("sha256"):
+    if hex_sha256(data) != entry.get("sha256"):
         raise CorruptFileError(f"artifact file {path} changes while it is read; restore it from a copy", path=str(path))
     if entry.get("url"):  # which bytes are right, the newest metadata says: whoever wrote that decides what is loaded
         layout = TaskLayout(folder)

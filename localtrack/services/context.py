@@ -6,11 +6,13 @@ Source: docs/format/v1.md, "Finding a store".
 from __future__ import annotations
 
 import os
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localtrack.config import Settings, find_root, load_settings
+from localtrack.store import metadata
+from localtrack.store.layout import TaskLayout
 from localtrack.store.metadata import Author
 from localtrack.store.root import Store
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from localtrack.index.models import ModelIndex
     from localtrack.index.search import Index
     from localtrack.queue.folder import Queues
+    from localtrack.records.task import TaskRecord
 
 
 class StoreContext:
@@ -47,6 +50,19 @@ class StoreContext:
             TaskNotFoundError: no such task.
         """
         return self._announcer.hinted(task_id) or self.index.locate(task_id)
+
+    def find(self, task_id: str) -> tuple[Path, TaskRecord]:
+        """Return a task's folder and what is in it, by one reading where a hint is right.
+
+        Raises:
+            TaskNotFoundError: no such task.
+            CorruptFileError: none of its metadata is whole.
+        """
+        found = self._announcer.held(task_id)
+        if found is not None:
+            return found
+        folder = self.locate(task_id)
+        return folder, metadata.read_latest(TaskLayout(folder))
 
     @cached_property
     def _announcer(self) -> Announcer:
@@ -99,13 +115,25 @@ def open_context(root: str | os.PathLike[str] | None = None, *, create: bool = T
 
 
 def current_user() -> str:
-    """Return the login name of the user; their number where there is no name."""
-    from getpass import getuser
+    """Return the login name of the user; their number where there is no name.
 
+    Source: ``getpass.getuser``, which is asked for its names only, as it loads what reads passwords.
+    """
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        if name := os.environ.get(variable):
+            return name
+    return _login_name(os.getuid()) if hasattr(os, "getuid") else "unknown"
+
+
+@lru_cache(maxsize=8)
+def _login_name(number: int) -> str:
+    """Return the name that the system has for a user; each lookup reads its files anew."""
     try:
-        return getuser()
-    except (KeyError, OSError, ImportError):
-        return f"uid-{os.getuid()}"
+        import pwd
+
+        return pwd.getpwuid(number).pw_name
+    except (KeyError, ImportError):
+        return f"uid-{number}"
 
 
 def host_name() -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from localtrack.errors import IllegalTransitionError, StoreError, UsageError
 from localtrack.fs.disk import remove_tree
 from localtrack.records.ids import new_sortable_id
-from localtrack.records.plain import replace
+from localtrack.records.plain import dataclass, replace
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.services import reports, tasks
@@ -84,6 +84,21 @@ def admit_loss(ctx: StoreContext, record: TaskRecord, folder: Path) -> TaskRecor
     return replace(reports.with_reported_metrics(lost, folder), exit=seen.exit)
 
 
+@dataclass(frozen=True, slots=True)
+class ResetTask:
+    """What a reset leaves.
+
+    Attributes:
+        record: the draft.
+        folder: where it lies.
+        entry: name of the trash entry with what was there before.
+    """
+
+    record: TaskRecord
+    folder: Path
+    entry: str
+
+
 def reset(
     ctx: StoreContext,
     task_id: str,
@@ -91,7 +106,7 @@ def reset(
     force: bool = False,
     reason: str = "reset",
     renewed: Callable[[TaskRecord], TaskRecord] | None = None,
-) -> tuple[TaskRecord, str]:
+) -> ResetTask:
     """Make a task a draft again. What the run produced goes to the trash, whole, and can be restored.
 
     The draft is there before the old folder goes, so that the task can be read at every moment: of two folders with
@@ -104,14 +119,10 @@ def reset(
         reason: why, for the history.
         renewed: returns the draft with other inputs, whose files are not taken along then; without it they stay.
 
-    Returns:
-        The draft, and the name of the trash entry.
-
     Raises:
         IllegalTransitionError: it is published, or still runs and ``force`` is not given.
     """
-    folder = tasks.folder_of(ctx, task_id)
-    record = tasks.read(ctx, task_id, folder)
+    folder, record = tasks.find(ctx, task_id)
     if record.state is Status.PUBLISHED:
         raise IllegalTransitionError(
             f"task {task_id} can't go from published to created: what is published stays; clone it instead",
@@ -147,7 +158,7 @@ def reset(
     except StoreError:
         remove_tree(new_folder)
         raise
-    return committed, entry
+    return ResetTask(committed, new_folder, entry)
 
 
 def enqueue(ctx: StoreContext, task_id: str, queue_name: str, *, priority: int = 0, force: bool = False) -> TaskRecord:
@@ -160,7 +171,7 @@ def enqueue(ctx: StoreContext, task_id: str, queue_name: str, *, priority: int =
     queue = ctx.queues.create(queue_name) if queue_name == DEFAULT_QUEUE else ctx.queues.get(queue_name)
     record = tasks.read(ctx, task_id)
     if record.state is Status.COMPLETED and force:
-        record, _ = reset(ctx, task_id)
+        record = reset(ctx, task_id).record
     if record.state is Status.QUEUED:
         for other in ctx.queues.names():
             ctx.queues.get(other).remove(task_id)

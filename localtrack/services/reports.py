@@ -13,12 +13,12 @@ from localtrack.records.plain import replace
 from localtrack.records.task import Json, TaskRecord
 from localtrack.records.values import encode
 from localtrack.store.blobs import read_reports
-from localtrack.store.console import ConsoleLine, ConsoleReader
 from localtrack.store.documents import stamp
 from localtrack.store.layout import TaskLayout
 from localtrack.store.metadata import read_latest
 
 if TYPE_CHECKING:
+    from localtrack.store.console_reader import ConsoleLine, ConsoleReader
     from localtrack.store.scalars import Scalars, SeriesPoints
 
 SUMMARY_TITLE = "Summary"
@@ -162,6 +162,8 @@ def console(folder: Path) -> list[ConsoleLine]:
 
 def console_reader(folder: Path) -> ConsoleReader:
     """Return what reads the task's console a line at a time, and goes on from there."""
+    from localtrack.store.console_reader import ConsoleReader
+
     return ConsoleReader(TaskLayout(folder).console, superseded(folder))
 
 

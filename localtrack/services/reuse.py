@@ -8,7 +8,6 @@ Source: ClearML's reuse rule, measured; what it would overwrite goes to the tras
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from localtrack.errors import LocaltrackError
 from localtrack.fs.disk import list_names
+from localtrack.records.digests import hex_sha256
 from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.services import tasks
@@ -55,7 +55,7 @@ def last_task(ctx: StoreContext, project: str, name: str, task_type: str) -> str
 def may_reuse(ctx: StoreContext, task_id: str, project: str, name: str, task_type: str) -> bool:
     """Tell whether a task may be reset and taken up again: same triple, alone, without artifacts or models."""
     try:
-        record = tasks.read(ctx, task_id)
+        folder, record = tasks.find(ctx, task_id)
     except (LocaltrackError, OSError):
         return False
     return (
@@ -65,13 +65,13 @@ def may_reuse(ctx: StoreContext, task_id: str, project: str, name: str, task_typ
         and "archived" not in record.system_tags
         and not set(record.artifacts) - {DIFF_ARTIFACT}
         and not record.output_models
-        and not _is_written(ctx, record)
+        and not _is_written(folder)
     )
 
 
-def _is_written(ctx: StoreContext, record: TaskRecord) -> bool:
+def _is_written(folder: Path) -> bool:
     """Tell whether a process still writes into an ended task: a child, or a rank that ends after rank zero."""
-    layout = TaskLayout(tasks.folder_of(ctx, record.id))
+    layout = TaskLayout(folder)
     for writer in sorted(list_names(layout.writers), reverse=True)[:WRITERS_LIMIT]:
         identity = read_writer(layout, writer)
         if identity.get("pid") != os.getpid() and identity and owner_alive(identity) is True:
@@ -81,5 +81,5 @@ def _is_written(ctx: StoreContext, record: TaskRecord) -> bool:
 
 def _hint(ctx: StoreContext, project: str, name: str, task_type: str) -> Path:
     key = json.dumps([host_name(), current_user(), project, name, task_type])
-    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    digest = hex_sha256(key.encode("utf-8", "surrogatepass"))[:32]
     return ctx.store.layout.index / "reuse" / f"{digest}.json"

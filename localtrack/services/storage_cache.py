@@ -8,7 +8,6 @@ Source: ClearML's cache contexts.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import threading
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from localtrack.errors import StorageError
 from localtrack.fs.disk import list_names
+from localtrack.records.digests import hex_sha256
 from localtrack.records.ids import new_sortable_id, slug
 from localtrack.services import storage
 from localtrack.store.blobs import safe_file_name
@@ -111,7 +111,7 @@ def _extract(archive: Path, target: Path) -> None:
 def _entry(key: str, context: str | None, force: bool, fill: Callable[[Path], None]) -> Path:
     """Return the newest folder of an address, made by ``fill`` where there is none."""
     home = cache_folder(context)
-    entry = home / hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    entry = home / hex_sha256(key.encode("utf-8", "surrogatepass"))[:32]
     if not force:
         known = sorted(list_names(entry))
         if known:

@@ -50,9 +50,21 @@ def read(ctx: StoreContext, task_id: str, folder: Path | None = None) -> TaskRec
         TaskNotFoundError: no such task.
         CorruptFileError: none of its metadata is whole.
     """
-    folder = folder or folder_of(ctx, task_id)
+    if folder is None:
+        return find(ctx, task_id)[1]
     record = metadata.read_latest(TaskLayout(folder))
     return effective(record, folder, ctx.settings.lease_s, ctx.store.layout.tmp)
+
+
+def find(ctx: StoreContext, task_id: str) -> tuple[Path, TaskRecord]:
+    """Return a task's folder, and the task as :func:`read` does.
+
+    Raises:
+        TaskNotFoundError: no such task.
+        CorruptFileError: none of its metadata is whole.
+    """
+    folder, record = ctx.find(task_id)
+    return folder, effective(record, folder, ctx.settings.lease_s, ctx.store.layout.tmp)
 
 
 def create(

@@ -8,7 +8,6 @@ Source: docs/format/v1.md, "code/", "configuration/", "artifacts/<name>.<n>/", "
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -18,13 +17,14 @@ from typing import Any, BinaryIO
 
 from localtrack.errors import CorruptFileError, StoreError
 from localtrack.fs.disk import COPY_CHUNK_BYTES, Disk, list_names, read_bytes
+from localtrack.records.digests import hex_sha256
 from localtrack.records.ids import RESERVED_NAMES, new_sortable_id, slug
 from localtrack.records.plain import dataclass
 from localtrack.records.values import decode, encode
 from localtrack.store.documents import canonical
 from localtrack.store.layout import content_name, numbered_folder
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9._ +=@,()-]+")
+_UNSAFE = r"[^A-Za-z0-9._ +=@,()-]+"
 _MARK = b'"$'
 FILE_NAME_LIMIT = 100
 
@@ -44,7 +44,7 @@ class StoredFile:
 
 def safe_file_name(name: str) -> str:
     """Return ``name`` as a file name that stays in its folder on any system; its suffix is kept."""
-    text = _UNSAFE.sub("_", PurePosixPath(name.replace("\\", "/")).name).strip(" .")
+    text = re.sub(_UNSAFE, "_", PurePosixPath(name.replace("\\", "/")).name).strip(" .")
     stem, dot, suffix = text.rpartition(".")
     stem, suffix = (stem, dot + suffix) if dot and len(suffix) <= 20 else (text, "")
     stem = stem[: FILE_NAME_LIMIT - len(suffix)].strip(" .")
@@ -59,7 +59,7 @@ def put_content(disk: Disk, task_folder: Path, folder: str, stem: str, suffix: s
     Raises:
         OSError: the disk takes no more.
     """
-    digest = hashlib.sha256(data).hexdigest()
+    digest = hex_sha256(data)
     relative = f"{folder}/{content_name(stem, digest, suffix)}"
     disk.make_dir(task_folder / folder)
     if not disk.publish(data, task_folder / relative):
@@ -83,7 +83,7 @@ def read_content(task_folder: Path, record: dict[str, Any]) -> bytes:
             f"{path}, which the task's metadata names, can't be read: {error.strerror}; restore it from a copy",
             path=str(path),
         ) from error
-    if hashlib.sha256(data).hexdigest() != record.get("sha256"):
+    if hex_sha256(data) != record.get("sha256"):
         raise CorruptFileError(f"{path} does not match its checksum; restore it from a copy", path=str(path))
     return data
 
@@ -134,6 +134,8 @@ class Hashing:
 
     def fill(self, stream: BinaryIO) -> None:
         """Write to a stream."""
+        import hashlib
+
         digest = hashlib.sha256()
         writer = _HashingWriter(stream, digest)
         self.write(writer)  # type: ignore[arg-type]

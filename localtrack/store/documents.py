@@ -5,8 +5,6 @@ Source: docs/format/v1.md, "JSON documents".
 
 from __future__ import annotations
 
-import datetime as dt
-import hashlib
 import json
 import time
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 from localtrack.errors import CorruptFileError
 from localtrack.fs.disk import read_bytes
+from localtrack.records.digests import hex_sha256
 
 DOCUMENT_LIMIT_BYTES = 256 << 20
 
@@ -25,14 +24,17 @@ def now() -> str:
 
 def stamp(seconds: float) -> str:
     """Return a time in seconds since 1970 as the store writes it."""
-    moment = dt.datetime.fromtimestamp(seconds, dt.timezone.utc)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    whole, rest = divmod(seconds, 1.0)
+    carried, microseconds = divmod(round(rest * 1e6), 1_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole + carried))}.{microseconds:06d}Z"
 
 
 def seconds(text: str) -> float:
     """Return a stored time in seconds since 1970; 0.0 for an empty or foreign text."""
+    from datetime import datetime
+
     try:
-        return dt.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
     except ValueError:
         return 0.0
 
@@ -47,7 +49,7 @@ def canonical(body: Any) -> bytes:
 def sealed(schema: str, body: dict[str, Any]) -> bytes:
     """Return a document with its schema first and the checksum of all the rest last."""
     content = canonical({**body, "schema": schema})
-    digest = hashlib.sha256(content).hexdigest()
+    digest = hex_sha256(content)
     head = canonical({"schema": schema})[:-1]
     rest = canonical(body)[1:-1]
     return head + (b"," + rest if rest else b"") + b',"sha256":"' + digest.encode() + b'"}\n'
@@ -87,7 +89,7 @@ def parse_sealed(data: bytes, family: str, origin: str) -> dict[str, Any]:
         )
     digest = body.pop("sha256", None)
     try:
-        actual = hashlib.sha256(canonical(body)).hexdigest()
+        actual = hex_sha256(canonical(body))
     except (ValueError, RecursionError):
         actual = ""
     if digest != actual:

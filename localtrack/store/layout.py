@@ -5,14 +5,13 @@ Source: docs/format/v1.md, "Layout".
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from localtrack.records.ids import project_parts, slug, task_folder_name
 from localtrack.records.plain import dataclass
 
 GENERATION_DIGITS = 6
-_GENERATION = re.compile(r"([0-9]{6,18})\.json")
+GENERATION_DIGITS_LIMIT = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +167,9 @@ def generation_name(number: int) -> str:
 
 def parse_generation(name: str) -> int | None:
     """Return the number in a generation's file name; None for any other name."""
-    match = _GENERATION.fullmatch(name)
-    return int(match[1]) if match else None
+    digits = name.removesuffix(".json")
+    is_number = digits != name and digits.isascii() and digits.isdigit()
+    return int(digits) if is_number and GENERATION_DIGITS <= len(digits) <= GENERATION_DIGITS_LIMIT else None
 
 
 def numbered_folder(parent: Path, name: str, number: int) -> Path:

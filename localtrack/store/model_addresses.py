@@ -9,7 +9,6 @@ Source: docs/format/v1.md, "models/addresses/<address>/<n>.json".
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from localtrack.errors import CorruptFileError, ModelNotFoundError, StoreError
 from localtrack.fs.disk import Disk, is_listed, list_names, remove_tree
+from localtrack.records.digests import hex_sha256
 from localtrack.records.ids import is_task_id, task_folder_name
 from localtrack.records.model import ModelRecord
 from localtrack.records.plain import dataclass
@@ -96,7 +96,7 @@ class ModelAddresses:
         )
 
     def _claims_of(self, address: str) -> Path:
-        digest = hashlib.sha256(address.encode("utf-8", "surrogatepass")).hexdigest()
+        digest = hex_sha256(address.encode("utf-8", "surrogatepass"))
         return self._store.models / "addresses" / digest[:32]
 
     def _prepare(self, draft: ModelRecord) -> Path:

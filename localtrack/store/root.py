@@ -224,12 +224,18 @@ class Store:
         """
         layout = TaskLayout(folder)
 
+        task_id = ""
+
+        def noted(record: TaskRecord) -> TaskRecord:
+            nonlocal task_id
+            task_id = record.id
+            return intent(record)
+
         def announce(number: int) -> None:
             self.announce(task_id, number, folder)
 
-        task_id = metadata.read_latest(layout).id
         try:
-            return metadata.commit(self.disk, layout, intent, author, change, announce)
+            return metadata.commit(self.disk, layout, noted, author, change, announce)
         except StoreError:
             raise
         except OSError as error:

@@ -7,11 +7,11 @@ Source: docs/format/v1.md, "models/uploads/<address>.json".
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from localtrack.errors import CorruptFileError
 from localtrack.fs.disk import Disk, remove_files
+from localtrack.records.digests import hex_sha256
 from localtrack.store.documents import now, open_sealed, sealed
 from localtrack.store.layout import StoreLayout
 
@@ -46,5 +46,5 @@ def _owner(place: Path) -> str:
 
 
 def _file_of(store: StoreLayout, url: str) -> Path:
-    digest = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
+    digest = hex_sha256(url.encode("utf-8", "surrogatepass"))
     return store.models / "uploads" / f"{digest[:32]}.json"

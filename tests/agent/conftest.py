@@ -123,7 +123,7 @@ class World:
 
     def console(self, task_id: str) -> list[str]:
         """Return the lines of a task's console."""
-        from localtrack.store.console import read_console
+        from localtrack.store.console_reader import read_console
 
         folder = tasks.folder_of(self.ctx, task_id)
         return [line.text for line in read_console(TaskLayout(folder).console)]

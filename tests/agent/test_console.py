@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from localtrack.agent.console import HOLD_S, ConsoleRelay
-from localtrack.store.console import ConsoleLog, read_console
+from localtrack.store.console import ConsoleLog
+from localtrack.store.console_reader import read_console
 from localtrack.store.root import Store
 
 

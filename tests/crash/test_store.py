@@ -21,7 +21,8 @@ from localtrack.services import artifacts, lifecycle, tasks
 from localtrack.services.context import StoreContext
 from localtrack.store import journal as journal_module
 from localtrack.store import merging, metadata
-from localtrack.store.console import ConsoleLog, read_console
+from localtrack.store.console import ConsoleLog
+from localtrack.store.console_reader import read_console
 from localtrack.store.documents import parse_sealed
 from localtrack.store.journal import ScalarJournal
 from localtrack.store.layout import TaskLayout

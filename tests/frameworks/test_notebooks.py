@@ -17,7 +17,7 @@ from localtrack.records.task import TaskRecord
 from localtrack.services import parameters, tasks
 from localtrack.services.context import StoreContext
 from localtrack.store.blobs import inside, read_content
-from localtrack.store.console import read_console
+from localtrack.store.console_reader import read_console
 
 pytest.importorskip("nbclient")
 nbformat = pytest.importorskip("nbformat")

@@ -13,7 +13,9 @@ import pytest
 
 from localtrack.fs.disk import Disk
 from localtrack.store import console as console_module
-from localtrack.store.console import ConsoleLog, ConsoleReader, read_console
+from localtrack.store import console_reader
+from localtrack.store.console import ConsoleLog
+from localtrack.store.console_reader import ConsoleReader, read_console
 
 
 @pytest.fixture
@@ -219,7 +221,7 @@ def test_an_enormous_line_keeps_its_ends(log: ConsoleLog, tmp_path: Path) -> Non
 def test_a_reader_goes_on_where_it_was(log: ConsoleLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read again it gives what came since, over segments, from new writers, and a torn line once it is whole."""
     monkeypatch.setattr(console_module, "SEGMENT_BYTES", 60)
-    monkeypatch.setattr(console_module, "CHUNK_BYTES", 40)
+    monkeypatch.setattr(console_reader, "CHUNK_BYTES", 40)
     reader = ConsoleReader(tmp_path / "console")
     assert list(reader.read()) == []
     log.write("o", ["one", "two"])

@@ -101,6 +101,7 @@ def test_not_a_number_is_not_written() -> None:
 def test_times() -> None:
     """Times are UTC with microseconds, and foreign ones are zero."""
     assert stamp(0.5) == "1970-01-01T00:00:00.500000Z"
+    assert stamp(1.9999999) == "1970-01-01T00:00:02.000000Z"
     assert seconds("1970-01-01T00:00:00.500000Z") == 0.5
     assert seconds("") == seconds("yesterday") == 0.0
     assert abs(seconds(now()) - seconds(stamp(seconds(now())))) < 1

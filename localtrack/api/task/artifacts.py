@@ -5,7 +5,6 @@ Source: ClearML's upload_artifact, Task.artifacts, Artifact.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,8 +24,11 @@ from localtrack.records.task import Json
 from localtrack.store.documents import seconds
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     from localtrack.services import artifacts
 else:
+    dt = LateModule("datetime")
     artifacts = LateModule("localtrack.services.artifacts")
 
 LOG = late_logger("localtrack.artifacts")

@@ -5,7 +5,6 @@ Source: ClearML's Task properties and setters.
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,10 +21,12 @@ from localtrack.services.context import open_context
 from localtrack.store.documents import seconds
 
 if TYPE_CHECKING:
+    import datetime as dt
     import logging
 
     from localtrack.services import search
 else:
+    dt = LateModule("datetime")
     search = LateModule("localtrack.services.search")
 
 

@@ -5,7 +5,6 @@ Source: ClearML's Task.data, export_task, import_task, update_task, import_offli
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,12 @@ from localtrack.services.context import open_context
 from localtrack.store.documents import seconds
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     from localtrack.api.task import Task
     from localtrack.services import models, transfer
 else:
+    dt = LateModule("datetime")
     models = LateModule("localtrack.services.models")
     transfer = LateModule("localtrack.services.transfer")
 

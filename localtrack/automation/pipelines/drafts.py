@@ -5,7 +5,6 @@ Source: ClearML's PipelineController: tasks of steps, ``cache_executed_step``; d
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -21,6 +20,7 @@ from localtrack.automation.pipelines.source import make_script
 from localtrack.automation.pipelines.step import INPUTS, PLACE_VARIABLE, VALUES
 from localtrack.capture.clearml_package import is_answered
 from localtrack.errors import InvalidValueError, TaskNotFoundError
+from localtrack.records.digests import hex_sha256
 from localtrack.records.ids import slug
 from localtrack.records.plain import replace
 from localtrack.records.status import Status
@@ -282,7 +282,7 @@ def _content_of(ctx: StoreContext, reference: str) -> str:
 
 def _hash(ctx: StoreContext, about: Mapping[str, Any]) -> str:
     text = json.dumps(encode(about, other_as_text=True), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hex_sha256(text.encode())
 
 
 def _remember(ctx: StoreContext, task_id: str, key: str) -> None:
