@@ -10,7 +10,8 @@ import sys
 from typing import Any
 
 from localtrack.bindings import BindingContext, Undo
-from localtrack.bindings.model_files import path_of, record_loads, record_saves
+from localtrack.bindings.model_files import path_of
+from localtrack.bindings.model_hooks import record_loads, record_saves
 
 FRAMEWORK = ("joblib", "scikit")
 MODULES = ("joblib.numpy_pickle", "joblib")

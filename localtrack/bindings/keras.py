@@ -6,7 +6,7 @@ Source: https://clear.ml/docs/latest/docs/integrations/keras; keras.src.saving.s
 from __future__ import annotations
 
 from localtrack.bindings import BindingContext, Undo
-from localtrack.bindings.model_files import record_loads, record_saves
+from localtrack.bindings.model_hooks import record_loads, record_saves
 
 FRAMEWORK = "tensorflow"
 MODULES = ("keras.src.saving.saving_api", "keras.saving", "keras.models")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from localtrack.bindings import BindingContext, Undo, argument
-from localtrack.bindings.model_files import record_loads, record_saves
+from localtrack.bindings.model_hooks import record_loads, record_saves
 from localtrack.bindings.trainings import Trainings
 from localtrack.runtime import explicit
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from localtrack.bindings import BindingContext, Undo
-from localtrack.bindings.model_files import record_loads, record_saves
+from localtrack.bindings.model_hooks import record_loads, record_saves
 from localtrack.bindings.torch import PYTORCH
 
 FRAMEWORK = "pytorch"

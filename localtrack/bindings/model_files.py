@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from localtrack.bindings import BindingContext
 from localtrack.records.plain import dataclass, field, replace
-from localtrack.runtime import explicit
-from localtrack.runtime.patches import is_observing, observing
-from localtrack.runtime.weight_callbacks import CallbackType, ModelInfo, WeightsFileHandler, held_callbacks
+from localtrack.runtime.patches import observing, thread_state
+from localtrack.runtime.weight_callbacks import CallbackType, ModelInfo, WeightsFileHandler
 
 if TYPE_CHECKING:
     from localtrack.runtime.session import Session
@@ -33,17 +32,10 @@ OWNER = "owner"
 #: A run that loads more files than this loads data, not models: later ones are not recorded, which is said once.
 LOAD_LIMIT = 100
 GATHER_S = 0.2
-_SEEN_LIMIT = 100_000
+SEEN_LIMIT = 100_000
 _WAIT_FOR_COPY_S = 600.0
 #: What trainers save beside a model.
 _NOT_MODELS = ("optimizer.", "scheduler.", "scaler.", "rng_state", "random_states_", "training_args.", "output.pkl")
-
-
-class _Thread(threading.local):
-    depth = 0
-
-
-_thread = _Thread()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +63,21 @@ class Event:
 
 #: A file that was loaded, before anybody looked at it: path, folder that it is relative to, framework, whose binding saw it.
 _Load = tuple[str, str, str, BindingContext]
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """What a file was loaded by.
+
+    Attributes:
+        framework: ClearML's name of the framework.
+        ctx: whose binding saw it.
+        folder: the one that its path is relative to.
+    """
+
+    framework: str
+    ctx: BindingContext
+    folder: str = ""
 
 
 @dataclass(slots=True)
@@ -127,7 +134,7 @@ class ModelFiles:
     Attributes:
         session: the run.
         takes_loads: whether a file that is loaded is still taken for a model.
-        loads: what was loaded and nobody looked at yet: path, folder, framework and binding of each in turn.
+        loads: what was loaded and nobody looked at yet: path and :class:`Loading` of each in turn.
     """
 
     def __init__(self, session: Session, failed: Callable[[str, Exception], None]) -> None:
@@ -136,6 +143,7 @@ class ModelFiles:
         self.takes_loads = session.role == OWNER  # a worker process that loads is a data loader's
         self._events: SimpleQueue[Event | _Load | None] = SimpleQueue()
         self.loads: deque[Any] = deque()  # flat: tuples would be objects for the garbage collector
+        self._handed_over: set[Any] = set()
         self._worker: threading.Thread | None = None
         self._start_lock = threading.Lock()
         self._hand_lock = threading.RLock()
@@ -158,11 +166,11 @@ class ModelFiles:
         with self._turn:
             self._turn.wait_for(lambda: self._copied != path, _WAIT_FOR_COPY_S)
             self._written.append(path)
-        _thread.depth = _thread.depth + 1
+        thread_state.nested += 1
         try:
             yield
         finally:
-            _thread.depth -= 1
+            thread_state.nested -= 1
             with self._turn:
                 self._written.remove(path)
                 self._turn.notify_all()
@@ -190,20 +198,26 @@ class ModelFiles:
             if event is not None:
                 self._with_callbacks(event, None)
             return
-        self.loads.extend((path, folder, framework, ctx))  # in one step
+        self.loads.extend((path, Loading(framework, ctx, folder)))  # in one step
         if self._is_over:
             self._hand_loads_over()
 
     def _hand_loads_over(self) -> None:
         with self._hand_lock:
+            known = self._handed_over
             while self.loads:
-                path, folder, framework, ctx = (self.loads.popleft() for _ in range(4))
-                self._hand_over((path, folder, framework, ctx))
+                path, loading = self.loads.popleft(), self.loads.popleft()
+                key = (path, loading.folder, loading.framework)
+                if key in known:
+                    continue
+                if len(known) < SEEN_LIMIT:
+                    known.add(key)
+                self._hand_over((path, loading.folder, loading.framework, loading.ctx))
 
     def _accepted(self, load: _Load) -> Event | None:
         path, folder, framework, ctx = load
         path = path if "://" in path else os.path.abspath(os.path.join(folder, path))
-        if path in self._loaded or not _is_wanted(ctx, self.session, path):
+        if path in self._loaded or not is_wanted(ctx, self.session, path):
             return None
         if len(self._loaded) >= LOAD_LIMIT:
             self.takes_loads = False
@@ -366,141 +380,7 @@ def _remove(path: str) -> None:
             os.unlink(path)
 
 
-_known: tuple[Session, ModelFiles] | None = None
-
-
-def files_of(ctx: BindingContext, *, is_save: bool = True) -> ModelFiles | None:
-    """Return the model files of this process's run; None when there is no run, or another rank speaks for it."""
-    global _known
-    known = _known
-    if known is not None and not is_save and not known[0].closed:  # in a forked child it is
-        return known[1]
-    session = ctx.session()
-    if session is None or not speaks(session):
-        return None
-    if known is None or known[0] is not session:
-        known = _known = (session, ModelFiles(session, ctx.failed))
-    return known[1]
-
-
-def record_saves(
-    ctx: BindingContext,
-    owner: Any,
-    name: str,
-    framework: str | Callable[[Any], str],
-    position: int,
-    keyword: str,
-    *,
-    thing: int = 0,
-    find: Callable[[Any], str | None] = path_of,
-    wants: Callable[[Any], bool] = lambda thing: True,
-) -> None:
-    """Record what a function saves.
-
-    Args:
-        ctx: the binding's hold.
-        owner: the module or class that has the function.
-        name: the function's name.
-        framework: ClearML's name of the framework, or what finds it from the saved object.
-        position: place of the path among the positional arguments, ``self`` counted.
-        keyword: the path's name as a keyword.
-        thing: place of the saved object.
-        find: returns the path of that argument.
-        wants: tells whether an object is a model.
-    """
-
-    def wrapper(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        target = args[position] if len(args) > position else kwargs.get(keyword)
-        saved = args[thing] if len(args) > thing else None
-        is_seen = not _thread.depth and explicit.MODELS not in explicit.left()
-        path = find(target) if target is not None and is_seen else None
-        files = files_of(ctx) if path is not None and wants(saved) else None
-        if files is None or path is None or not _is_wanted(ctx, files.session, path):
-            return call(*args, **kwargs)
-        with files.saving(path, framework if isinstance(framework, str) else framework(saved), saved):
-            result = call(*args, **kwargs)
-            flush = getattr(target, "flush", None)
-            if callable(flush):
-                flush()  # an open file: what its buffer holds belongs to the model
-            return result
-
-    ctx.patch.around(owner, name, wrapper)
-
-
-def record_loads(
-    ctx: BindingContext,
-    owner: Any,
-    name: str,
-    framework: str | Callable[[Any], str],
-    position: int,
-    keyword: str,
-    *,
-    find: Callable[[Any], str | None] = path_of,
-    wants: Callable[[Any], bool] = lambda result: True,
-) -> None:
-    """Record what a function loads; a file that was loaded before costs next to nothing.
-
-    Args:
-        ctx: the binding's hold.
-        owner: the module or class that has the function.
-        name: the function's name.
-        framework: ClearML's name of the framework, or what finds it from the loaded object.
-        position: place of the path among the positional arguments, ``self`` counted.
-        keyword: the path's name as a keyword.
-        find: returns the path of that argument.
-        wants: tells whether a loaded object is a model.
-    """
-
-    def make(original: Callable[..., Any]) -> Callable[..., Any]:
-        seen: set[Any] = set()
-
-        def load(*args: Any, **kwargs: Any) -> Any:
-            depth = _thread.depth
-            _thread.depth = depth + 1  # what this loads in turn are its parts
-            try:
-                result = original(*args, **kwargs)
-            finally:
-                _thread.depth = depth
-            source = args[position] if len(args) > position else kwargs.get(keyword)
-            if depth or source is None or not patch.is_live:
-                return result
-            if source.__class__ is str:
-                if source in seen:
-                    return result
-                if len(seen) < _SEEN_LIMIT:
-                    seen.add(source)
-            try:
-                note(source, result)
-            except Exception as error:  # the binding border
-                ctx.failed(name, error)
-            return result
-
-        return load
-
-    def note(source: Any, result: Any) -> None:
-        known = _known
-        files = known[1] if known is not None and not known[0].closed else files_of(ctx, is_save=False)
-        if files is None or not files.takes_loads or not wants(result) or is_observing():
-            return
-        if has_plain_paths and source.__class__ is str and source[:1] == "/" and not before and not after:
-            files.loads.extend((source, "", framework, ctx))
-            return
-        path, folder = _place_of(source) if find is path_of else (find(source), "")
-        if path is not None:
-            files.loaded(path, folder, framework if isinstance(framework, str) else framework(result), ctx)
-
-    has_plain_paths = find is path_of and isinstance(framework, str)
-    before, after = held_callbacks()
-    patch = ctx.patch
-    patch.place(owner, name, make)
-
-
-def _place_of(source: Any) -> tuple[str | None, str]:
-    """Return what :func:`path_of` does, or cheaper its parts: a path as it was given, and the folder that it is in."""
-    return (path_of(source), "") if source.__class__ is not str or "://" in source else (source, os.getcwd())
-
-
-def _is_wanted(ctx: BindingContext, session: Session, path: str) -> bool:
+def is_wanted(ctx: BindingContext, session: Session, path: str) -> bool:
     """Tell whether a path is a model's that the user wants recorded."""
     if os.path.basename(path).startswith(_NOT_MODELS) or path.startswith("/dev/"):
         return False

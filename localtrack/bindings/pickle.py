@@ -11,7 +11,7 @@ from typing import Any
 
 from localtrack.bindings import BindingContext, Undo
 from localtrack.bindings.joblib import framework_of
-from localtrack.bindings.model_files import record_loads, record_saves
+from localtrack.bindings.model_hooks import record_loads, record_saves
 
 FRAMEWORK = "pickle"
 MODULES = ("pickle",)

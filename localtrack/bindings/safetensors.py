@@ -6,7 +6,7 @@ Source: safetensors.torch, safetensors.numpy, safetensors.flax, safetensors.tens
 from __future__ import annotations
 
 from localtrack.bindings import BindingContext, Undo
-from localtrack.bindings.model_files import record_loads, record_saves
+from localtrack.bindings.model_hooks import record_loads, record_saves
 
 FRAMEWORK = "pytorch"
 MODULES = ("safetensors.torch", "safetensors.numpy", "safetensors.flax", "safetensors.tensorflow")

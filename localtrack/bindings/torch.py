@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from localtrack.bindings import BindingContext, Undo
-from localtrack.bindings.model_files import record_loads, record_saves
+from localtrack.bindings.model_hooks import record_loads, record_saves
 
 FRAMEWORK = "pytorch"
 MODULES = ("torch",)
@@ -26,7 +26,7 @@ def install(ctx: BindingContext) -> Undo:
 
     for owner in (torch, torch.serialization):
         record_saves(ctx, owner, "save", PYTORCH, 1, "f", wants=is_model)
-        record_loads(ctx, owner, "load", PYTORCH, 0, "f", wants=is_model)
+        record_loads(ctx, owner, "load", PYTORCH, 0, "f", unwanted=tensor)
     for owner in (torch.jit, torch.jit._serialization):
         record_saves(ctx, owner, "save", PYTORCH, 1, "f")
         record_loads(ctx, owner, "load", PYTORCH, 0, "f")

@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from localtrack.bindings import BindingContext, Undo
-from localtrack.bindings.model_files import record_loads, record_saves
+from localtrack.bindings.model_hooks import record_loads, record_saves
 
 FRAMEWORK = "pytorch"
 MODULES = ("transformers.modeling_utils",)

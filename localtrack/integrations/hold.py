@@ -11,8 +11,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from localtrack.bindings import BindingContext
-from localtrack.bindings.model_files import files_of
 from localtrack.bindings.model_files import is_other_rank as is_other_torch_rank
+from localtrack.bindings.model_hooks import files_of
 from localtrack.bindings.trainings import Trainings
 from localtrack.errors import InvalidValueError
 from localtrack.integrations.scopes import say_failed

@@ -19,26 +19,34 @@ Tap = Callable[[tuple[Any, ...], dict[str, Any]], object]
 Around = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 
 
-class _Busy(threading.local):
+class ThreadState(threading.local):
+    """What a thread is in the midst of.
+
+    Attributes:
+        depth: of observers, whose calls nobody observes.
+        nested: of calls that save or load a file, whose own calls do so with parts of it.
+    """
+
     depth = 0
+    nested = 0
 
 
-_busy = _Busy()
+thread_state = ThreadState()
 
 
 class observing:  # noqa: N801  (used as a word: with observing():)
     """While a thread is in here, what it calls is localtrack's doing, not the user's, and is observed by nobody."""
 
     def __enter__(self) -> None:
-        _busy.depth += 1
+        thread_state.depth += 1
 
     def __exit__(self, *exc: object) -> None:
-        _busy.depth -= 1
+        thread_state.depth -= 1
 
 
 def is_observing() -> bool:
     """Tell whether this thread is inside of an observer."""
-    return _busy.depth > 0
+    return thread_state.depth > 0
 
 
 class Patches:
@@ -64,7 +72,7 @@ class Patches:
 
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
             def replacement(*args: Any, **kwargs: Any) -> Any:
-                if self.is_live and not _busy.depth:
+                if self.is_live and not thread_state.depth:
                     self._observe(name, observer, args, kwargs)
                 return original(*args, **kwargs)
 
@@ -78,7 +86,7 @@ class Patches:
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
             def replacement(*args: Any, **kwargs: Any) -> Any:
                 result = original(*args, **kwargs)
-                if self.is_live and not _busy.depth:
+                if self.is_live and not thread_state.depth:
                     self._observe(name, observer, result, args, kwargs)
                 return result
 
@@ -115,7 +123,7 @@ class Patches:
 
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
             def replacement(*args: Any, **kwargs: Any) -> Any:
-                if not self.is_live or _busy.depth:
+                if not self.is_live or thread_state.depth:
                     return original(*args, **kwargs)
                 call = _Call(original)
                 try:
@@ -192,13 +200,13 @@ class Patches:
         self._done.clear()
 
     def _observe(self, name: str, observer: Callable[..., object], *args: Any) -> None:
-        _busy.depth = 1
+        thread_state.depth = 1
         try:
             observer(*args)
         except Exception as error:  # the binding border: tracking never breaks the framework's call
             self._failed(name, error)
         finally:
-            _busy.depth = 0
+            thread_state.depth = 0
 
 
 def _inherited(owner: Any, name: str) -> Any:

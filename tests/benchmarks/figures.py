@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tests.benchmarks import rival
 from tests.benchmarks.finding import finding
+from tests.benchmarks.loading import loading
 from tests.benchmarks.measure import (
     WORKLOAD,
     Bench,
@@ -264,6 +265,7 @@ ALL: dict[str, Callable[[Bench], list[Figure]]] = {
     "merging": merging,
     "finding": finding,
     "watched": watched,
+    "loading": loading,
     "printing": printing,
     "monitored": monitored,
 }

@@ -18,7 +18,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from localtrack import Task
-from localtrack.bindings import model_files, model_records
+from localtrack.bindings import model_files, model_hooks, model_records
 from localtrack.capture.launch import Launch
 from localtrack.runtime import current
 from localtrack.runtime.ownership import CHILD
@@ -44,7 +44,7 @@ class TestContract(BindingContract):
     def use(self, folder: Path) -> None:
         """Dump an estimator, and wait until it is recorded."""
         joblib.dump(LinearRegression(), folder / "m.joblib")
-        known = model_files._known
+        known = model_hooks._known
         if known is not None and not known[0].closed:
             deadline = time.monotonic() + 20
             while not known[1]._recorded.ids and time.monotonic() < deadline:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from localtrack import Task
-from localtrack.bindings import model_files
-from localtrack.bindings.model_files import Event, ModelFiles, Recorded, record_loads, record_saves
+from localtrack.bindings import model_hooks
+from localtrack.bindings.model_files import Event, ModelFiles, Recorded
+from localtrack.bindings.model_hooks import record_loads, record_saves
 from localtrack.bindings.model_records import record_output
 from localtrack.errors import InvalidValueError
 from localtrack.runtime.binding_context import BindingContext
@@ -92,6 +93,24 @@ def test_loading_starts_no_thread(start: Start, tmp_path: Path) -> None:
     assert len(inputs(task)) == 100
 
 
+def test_a_file_that_is_loaded_over_and_over_is_handed_on_once(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its absolute path and by a relative one; the thread that records is not kept busy by a loop that loads."""
+    task, framework = start(), loader()
+    (tmp_path / "m.bin").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    handed: list[Any] = []
+    hand_over = ModelFiles._hand_over
+    monkeypatch.setattr(ModelFiles, "_hand_over", lambda self, load: (handed.append(load), hand_over(self, load)))
+    for _ in range(300):
+        framework.load(str(tmp_path / "m.bin"))
+        framework.load("m.bin")
+    task.close()
+    assert len(handed) == 2
+    assert inputs(task) == {f"file://{tmp_path}/m.bin"}
+
+
 def test_a_broken_note_does_not_break_the_load(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When a load can't be noted, the script gets what it loaded, and the binding's failure is told."""
     start()
@@ -141,7 +160,7 @@ def test_a_load_that_the_tending_thread_hands_on_as_the_run_ends_comes_after_the
     monkeypatch.setattr(ModelFiles, "_record", slow)
     module.save(b"weights", str(tmp_path / "m.pt"))
     module.load(str(tmp_path / "m.pt"))
-    known = model_files._known
+    known = model_hooks._known
     assert known is not None
     files = known[1]
 

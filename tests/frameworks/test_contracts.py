@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from localtrack import Task
-from localtrack.bindings import model_files
+from localtrack.bindings import model_hooks
 from localtrack.testing.bindings import BindingContract
 
 fire = pytest.importorskip("fire")
@@ -155,7 +155,7 @@ def _recorded() -> int:
     session = current.get()
     if session is None:
         return -1
-    known = model_files._known
+    known = model_hooks._known
     return len(known[1]._recorded.ids) if known is not None and known[0] is session else 0
 
 

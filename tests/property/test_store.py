@@ -133,17 +133,17 @@ class StoreMachine(RuleBasedStateMachine):
             return ""
         known = self.model[task_id]
         try:
-            record, entry = lifecycle.reset(self.ctx, task_id)
+            again = lifecycle.reset(self.ctx, task_id)
         except (IllegalTransitionError, UsageError):
             assert known.status in (Status.PUBLISHED, Status.IN_PROGRESS)
             return ""
         assert known.status not in (Status.PUBLISHED, Status.IN_PROGRESS)
-        assert record.generation > 1
+        assert again.record.generation > 1
         old_changes = known.changes + (known.status is Status.QUEUED)
         old_status = Status.CREATED if known.status is Status.QUEUED else known.status
-        self.trash[entry] = (task_id, replace(known, changes=old_changes, status=old_status))
+        self.trash[again.entry] = (task_id, replace(known, changes=old_changes, status=old_status))
         self.model[task_id] = replace(known, status=Status.CREATED, changes=1, parameters=dict(known.parameters))
-        return entry
+        return again.entry
 
     @rule(task_id=ids, name=NAMES, project=PROJECTS)
     def rename(self, task_id: str, name: str, project: str) -> None:

@@ -66,9 +66,11 @@ def test_reset_keeps_inputs_and_trashes_outputs(ctx: StoreContext, task: TaskRec
     )
     lifecycle.change_status(ctx, task.id, Status.IN_PROGRESS, last_iteration=5, attempt=1)
     ended = lifecycle.change_status(ctx, task.id, Status.STOPPED)
-    draft, entry = lifecycle.reset(ctx, task.id, reason="again")
+    again = lifecycle.reset(ctx, task.id, reason="again")
+    draft, entry = again.record, again.entry
 
     place = ctx.index.locate(task.id)
+    assert again.folder == place
     assert (draft.status, draft.tags, draft.last_iteration, draft.started, draft.ended) == (
         "created",
         ("a",),
@@ -91,7 +93,7 @@ def test_reset_again_and_again(ctx: StoreContext, task: TaskRecord) -> None:
     for _ in range(3):
         lifecycle.change_status(ctx, task.id, Status.IN_PROGRESS)
         lifecycle.change_status(ctx, task.id, Status.FAILED)
-        numbers.append(lifecycle.reset(ctx, task.id)[0].generation)
+        numbers.append(lifecycle.reset(ctx, task.id).record.generation)
 
     assert numbers == sorted(set(numbers))
     assert len(ctx.store.trash_entries()) == 3

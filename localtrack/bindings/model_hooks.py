@@ -1,0 +1,167 @@
+"""The functions by which frameworks save and load model files, replaced by ones that tell of it.
+
+Source: ClearML's framework bindings, measured; docs/contributing.md, "A binding".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from localtrack.bindings import BindingContext
+from localtrack.bindings.model_files import SEEN_LIMIT, Loading, ModelFiles, is_wanted, path_of, speaks
+from localtrack.runtime import explicit
+from localtrack.runtime.patches import is_observing, thread_state
+from localtrack.runtime.weight_callbacks import held_callbacks
+
+if TYPE_CHECKING:
+    from localtrack.runtime.session import Session
+
+_known: tuple[Session, ModelFiles] | None = None
+
+
+def files_of(ctx: BindingContext, *, is_save: bool = True) -> ModelFiles | None:
+    """Return the model files of this process's run; None when there is no run, or another rank speaks for it."""
+    global _known
+    known = _known
+    if known is not None and not is_save and not known[0].closed:  # in a forked child it is
+        return known[1]
+    session = ctx.session()
+    if session is None or not speaks(session):
+        return None
+    if known is None or known[0] is not session:
+        known = _known = (session, ModelFiles(session, ctx.failed))
+    return known[1]
+
+
+def _any_object(thing: Any) -> bool:
+    return True
+
+
+def record_saves(
+    ctx: BindingContext,
+    owner: Any,
+    name: str,
+    framework: str | Callable[[Any], str],
+    position: int,
+    keyword: str,
+    *,
+    thing: int = 0,
+    find: Callable[[Any], str | None] = path_of,
+    wants: Callable[[Any], bool] = _any_object,
+) -> None:
+    """Record what a function saves.
+
+    Args:
+        ctx: the binding's hold.
+        owner: the module or class that has the function.
+        name: the function's name.
+        framework: ClearML's name of the framework, or what finds it from the saved object.
+        position: place of the path among the positional arguments, ``self`` counted.
+        keyword: the path's name as a keyword.
+        thing: place of the saved object.
+        find: returns the path of that argument.
+        wants: tells whether an object is a model.
+    """
+
+    def wrapper(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        target = args[position] if len(args) > position else kwargs.get(keyword)
+        saved = args[thing] if len(args) > thing else None
+        is_seen = not thread_state.nested and explicit.MODELS not in explicit.left()
+        path = find(target) if target is not None and is_seen else None
+        files = files_of(ctx) if path is not None and wants(saved) else None
+        if files is None or path is None or not is_wanted(ctx, files.session, path):
+            return call(*args, **kwargs)
+        with files.saving(path, framework if isinstance(framework, str) else framework(saved), saved):
+            result = call(*args, **kwargs)
+            flush = getattr(target, "flush", None)
+            if callable(flush):
+                flush()  # an open file: what its buffer holds belongs to the model
+            return result
+
+    ctx.patch.around(owner, name, wrapper)
+
+
+def record_loads(
+    ctx: BindingContext,
+    owner: Any,
+    name: str,
+    framework: str | Callable[[Any], str],
+    position: int,
+    keyword: str,
+    *,
+    find: Callable[[Any], str | None] = path_of,
+    wants: Callable[[Any], bool] = _any_object,
+    unwanted: type | None = None,
+) -> None:
+    """Record what a function loads, at the cost of less than a microsecond.
+
+    Args:
+        ctx: the binding's hold.
+        owner: the module or class that has the function.
+        name: the function's name.
+        framework: ClearML's name of the framework, or what finds it from the loaded object.
+        position: place of the path among the positional arguments, ``self`` counted.
+        keyword: the path's name as a keyword.
+        find: returns the path of that argument.
+        wants: tells whether a loaded object is a model.
+        unwanted: objects of this very type are none; cheaper to ask than ``wants``.
+    """
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        seen: set[str] = set()
+
+        def load(*args: Any, **kwargs: Any) -> Any:
+            state = thread_state.__dict__
+            nested = state.get("nested", 0)
+            state["nested"] = nested + 1  # what this loads in turn are its parts
+            try:
+                result = original(*args, **kwargs)
+            finally:
+                state["nested"] = nested
+            if nested or result.__class__ is unwanted or not patch.is_live:
+                return result
+            try:
+                source = args[position]
+            except IndexError:
+                source = kwargs.get(keyword)
+            try:
+                if source.__class__ is str:
+                    if may_put_by and source[:1] == "/" and _known is not None:
+                        session, files = _known
+                        if not session.closed and not before and not after:  # in a forked child it is closed
+                            if files.takes_loads and not state.get("depth"):
+                                files.loads.extend((source, loading))  # as note does, in a tenth of the time
+                            return result
+                    elif source in seen:
+                        return result
+                    elif len(seen) < SEEN_LIMIT:
+                        seen.add(source)
+                note(source, result)
+            except Exception as error:  # the binding border
+                ctx.failed(name, error)
+            return result
+
+        return load
+
+    def note(source: Any, result: Any) -> None:
+        files = files_of(ctx, is_save=False) if source is not None else None
+        if files is None or not files.takes_loads or not wants(result) or is_observing():
+            return
+        path, folder = _place_of(source) if find is path_of else (find(source), "")
+        if path is not None:
+            files.loaded(path, folder, framework if isinstance(framework, str) else framework(result), ctx)
+
+    may_put_by = find is path_of and isinstance(framework, str) and wants is _any_object
+    loading = Loading(str(framework), ctx)
+    before, after = held_callbacks()
+    patch = ctx.patch
+    patch.place(owner, name, make)
+
+
+def _place_of(source: Any) -> tuple[str | None, str]:
+    """Return what :func:`path_of` does, or cheaper its parts: a path as it was given, and the folder that it is in."""
+    if source.__class__ is not str or "://" in source:
+        return path_of(source), ""
+    return source, "" if os.path.isabs(source) else os.getcwd()
