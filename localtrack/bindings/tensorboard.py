@@ -41,7 +41,10 @@ def install(ctx: BindingContext) -> Undo:
         ctx.patch.place(getattr(module, QUEUE), "write", watch.writing)
     else:
         watch = _Watch(ctx, _folder_of_writer, lambda events: events)
-        ctx.patch.tap(module.EventFileWriter, "add_event", watch.take)
+        if _parameters(module.EventFileWriter.add_event) == ("self", "event"):
+            ctx.patch.place(module.EventFileWriter, "add_event", watch.writing)
+        else:
+            ctx.patch.tap(module.EventFileWriter, "add_event", watch.take)
     for name in ("flush", "close"):
         ctx.patch.after(module.EventFileWriter, name, watch.drain)
     return ctx.patch.undo
@@ -100,25 +103,25 @@ class _Watch:
         if explicit.EVENTS not in kinds:
             self._backlog.put(reader.without(kinds) if kinds else reader, item)
 
-    def writing(self, original: Callable[[Any, bytes], object]) -> Callable[[Any, bytes], object]:
-        """Return what stands for a queue's ``write`` and puts by what that takes; each step here is on every point's way."""
+    def writing(self, original: Callable[[Any, Any], object]) -> Callable[[Any, Any], object]:
+        """Return what stands for a function of one item and puts by what that takes; each step is on every point's way."""
         watch, patch = self, self._ctx.patch
 
-        def write(self: Any, bytestring: bytes) -> object:
-            result = original(self, bytestring)
+        def write(self: Any, event: Any) -> object:
+            result = original(self, event)
             try:
                 if watch._session.closed:
                     watch._begin()
                 backlog = watch._backlog
                 if backlog is not None and patch.is_live:
                     if explicit.is_used:
-                        watch._take(self, bytestring)
+                        watch._take(self, event)
                         return result
                     reader = watch._readers.get(id(self)) or watch._new_reader(self)
                     items = backlog.items
-                    items.extend((reader, bytestring))  # as backlog.put
+                    items.extend((reader, event))  # as backlog.put
                     if len(items) > backlog.limit:
-                        backlog.tend(reader, bytestring)
+                        backlog.tend(reader, event)
             except Exception as error:  # the binding border
                 watch._ctx.failed("write", error)
             return result
