@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PARTIAL_FLUSH_S = 10.0
 FLUSH_WAIT_S = 2.0
 PACE_S = 0.05
-SHARE = 0.02  # of the time may go into recording beside the prints
+SHARE = 0.005  # of the time may go into recording beside the prints: some hundred lines a second
 BUDGET_S = 0.004  # so much is there for a burst: hundreds of lines
 PARTS_LIMIT = 4096  # as many are cut at once: their text stays in the processor's cache
 WAITING_LIMIT = 1 << 17

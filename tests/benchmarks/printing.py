@@ -2,8 +2,7 @@
 
 CPU times, so that other programs count little: of the calling thread, and of the whole process with the recording. Into a
 file, into a pipe that a ``cat`` reads, and to a terminal, which flushes every line. A figure is the median of pairs of
-turns in one process: as fast as they come, and at a thousand lines a second, at which each is recorded before the print
-returns. The capture of descriptors can't be left out for one turn: there, processes with and without it take turns.
+turns in one process: as fast as they come, and at a thousand lines a second, each of which is recorded within 50 ms. The capture of descriptors can't be left out for one turn: there, processes with and without it take turns.
 
 Usage, for one measured process: ``printing.py tee|plain|descriptors ANSWER``; it prints to its stdout.
 """
@@ -47,7 +46,7 @@ def printing(bench: Any) -> list[Any]:
             compare(f"{what}, not captured", "us", [a["plain_us"] for a in answers]),
             compare(f"{what}, captured", "us", [a["tee_us"] for a in answers]),
             compare(f"{what}, captured, 1000 lines a second: more of a core", "%", [a["paced_core_percent"] for a in answers],
-                    "each recorded when the print returns"),
+                    "each recorded within 50 ms"),
             compare(f"{what}, by descriptors: more time of the caller", "%",
                     [(with_["tee_us"] / without["tee_us"] - 1) * 100 for without, with_ in pairs], "pairs of processes"),
         ]  # fmt: skip
