@@ -41,7 +41,7 @@ def install(ctx: BindingContext) -> Undo:
         ctx.patch.place(getattr(module, QUEUE), "write", watch.writing)
     else:
         watch = _Watch(ctx, _folder_of_writer, lambda events: events)
-        if _parameters(module.EventFileWriter.add_event) == ("self", "event"):
+        if _parameters(getattr(module.EventFileWriter, "add_event", None)) == ("self", "event"):
             ctx.patch.place(module.EventFileWriter, "add_event", watch.writing)
         else:
             ctx.patch.tap(module.EventFileWriter, "add_event", watch.take)
@@ -104,7 +104,10 @@ class _Watch:
             self._backlog.put(reader.without(kinds) if kinds else reader, item)
 
     def writing(self, original: Callable[[Any, Any], object]) -> Callable[[Any, Any], object]:
-        """Return what stands for a function of one item and puts by what that takes; each step is on every point's way."""
+        """Return what stands for a function of one item and puts by what that takes; each step is on every point's way.
+
+        A queue's parameter has another name, but its one caller gives it by position.
+        """
         watch, patch = self, self._ctx.patch
 
         def write(self: Any, event: Any) -> object:

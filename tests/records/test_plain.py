@@ -168,3 +168,11 @@ def test_the_facade_loads_none_of_the_slow_modules() -> None:
     code = f"from localtrack import Task; import sys; print([n for n in {slow.split()!r} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("choice", ["enable", "disable"])
+def test_the_facade_leaves_the_garbage_collector_as_it_was(choice: str) -> None:
+    """It pauses while the facade loads, and goes on only where it ran."""
+    code = f"import gc; gc.{choice}(); from localtrack import Task; print(gc.isenabled())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{choice == 'enable'}\n"

@@ -74,10 +74,12 @@ def test_what_the_end_says(ctx: StoreContext, tmp_path: Path, body: str, code: i
     assert ("Mute" in done.stderr) == ("Mute" in body)
 
 
-def run(ctx: StoreContext, body: str, tmp_path: Path) -> tuple[subprocess.CompletedProcess[str], TaskRecord]:
+def run(
+    ctx: StoreContext, body: str, tmp_path: Path, before: str = ""
+) -> tuple[subprocess.CompletedProcess[str], TaskRecord]:
     """Run a script that starts a task, and return how it ended beside what the store says."""
     script = tmp_path / "script.py"
-    script.write_text(HEAD + textwrap.dedent(body) + "\n")
+    script.write_text(before + HEAD + textwrap.dedent(body) + "\n")
     environment = {**os.environ, "LOCALTRACK_ROOT": str(ctx.store.root)}
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment, timeout=60)
     task_id = next(line.split()[1] for line in done.stdout.splitlines() if line.startswith("ID "))
@@ -95,6 +97,17 @@ def test_end_is_truthful(ctx: StoreContext, tmp_path: Path, name: str) -> None:
     assert record.last_metrics["loss"]["train"]["last"] == 1.0
     ours = [line for line in done.stderr.splitlines() if "localtrack:" in line and "task " not in line]
     assert ours == []
+
+
+@pytest.mark.parametrize(
+    "before", ["[SystemExit(1).code for _ in range(99)]", "import sys; sys.modules['ctypes'] = None"]
+)
+def test_a_raised_exit_is_told_whatever_came_before(ctx: StoreContext, tmp_path: Path, before: str) -> None:
+    """When the interpreter has looked an exit's code up before it is watched, and on a Python without ctypes."""
+    done, record = run(ctx, "raise SystemExit(2)", tmp_path, before + "\n")
+    assert (done.returncode, record.status, record.exit["code"]) == (2, "failed", 2), done.stderr
+    done, record = run(ctx, "task.close(); raise SystemExit(2)", tmp_path, before + "\n")
+    assert (done.returncode, record.status) == (2, "completed"), done.stderr
 
 
 def test_thread_exception_is_named(ctx: StoreContext, tmp_path: Path) -> None:
