@@ -9,6 +9,7 @@ Usage, for one measured process: ``printing.py tee|plain|descriptors ANSWER``; i
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 LINES = 20_000
 ROUNDS = 20
@@ -57,7 +58,7 @@ def _measure(bench: Any, target: str, how: str) -> dict[str, float]:
     store = bench.fresh_store()
     answer = bench.folder / "answer.json"
     command = [sys.executable, __file__, how, str(answer)]
-    environment = bench.environment(store)
+    environment = {**bench.environment(store), "PYTHONUNBUFFERED": ""}  # as a script is run
     if target == "file":
         with open(bench.folder / "printed.txt", "wb") as stream:
             subprocess.run(command, stdout=stream, stderr=subprocess.DEVNULL, env=environment, check=True, timeout=120)
@@ -77,7 +78,7 @@ def _measure(bench: Any, target: str, how: str) -> dict[str, float]:
 def main(how: str, answer: str) -> None:
     """Print in turns; in the modes other than ``tee`` both turns are the same stream."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    streams = {"tee": sys.stdout, "plain": sys.stdout}
+    streams: dict[str, Any] = {"tee": sys.stdout, "plain": _stream_of_its_own()}
     if how != "plain":
         from localtrack import Task
 
@@ -94,6 +95,19 @@ def main(how: str, answer: str) -> None:
         **{f"{name}_us": statistics.median(values) / LINES * 1e6 for name, values in callers.items()},
     }  # fmt: skip
     Path(answer).write_text(json.dumps(result))
+
+
+def _stream_of_its_own() -> io.TextIOWrapper:
+    """Return a stream as the interpreter makes its stdout, beside that one."""
+    is_raw = bool(getattr(sys.stdout, "write_through", False))
+    raw = io.FileIO(1, "w", closefd=False)
+    return io.TextIOWrapper(
+        cast("Any", raw) if is_raw else io.BufferedWriter(raw),
+        "utf-8",
+        newline="\n",
+        line_buffering=raw.isatty(),
+        write_through=is_raw,
+    )
 
 
 Times = dict[str, list[float]]
