@@ -47,7 +47,7 @@ class ConsoleCapture:
         if not any(streams.values()):
             return
         self._tee = ConsoleTee(
-            self._session.writer.console.write_text,
+            self._session.writer.console.write_texts,
             stdout=streams.get("stdout", False),
             stderr=streams.get("stderr", False),
             log=streams.get("logging", False),
@@ -96,9 +96,9 @@ class ConsoleCapture:
             self._tee.take_left()
 
 
-def _write_to_current(code: str, text: str) -> None:
+def _write_to_current(code: str, texts: list[str]) -> None:
     from localtrack.runtime import current
 
     session = current.get()
     if session is not None:
-        session.writer.console.write_text(code, text)
+        session.writer.console.write_texts(code, texts)

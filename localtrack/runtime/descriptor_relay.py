@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from localtrack.fs.disk import Disk, Modes
-from localtrack.runtime.tee import PARTIAL_FLUSH_S, LineCollector
+from localtrack.runtime.line_collector import PARTIAL_FLUSH_S, LineCollector
 from localtrack.store.console import ConsoleLog
 from localtrack.store.documents import now
 
@@ -121,8 +121,8 @@ class Recorder:
                 collector.flush_partial(older_than_s=PARTIAL_FLUSH_S)
         return True
 
-    def _write(self, code: str, text: str) -> None:
-        self._console.write_text(code, text, at=self._at)
+    def _write(self, code: str, texts: list[str]) -> None:
+        self._console.write_texts(code, texts, at=self._at)
 
 
 class Channel:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from localtrack.runtime.tee import collapse
+from localtrack.runtime.line_collector import collapse
 
 MOST_ROWS = 200
 

@@ -1,254 +1,21 @@
 """A copy of what the process prints, taken beside the print: the user's streams stay what they are.
 
-Progress bars overwrite their line with carriage returns; only the line as it stood at its end is kept. Where several lines
-are drawn over, a :class:`~localtrack.runtime.live_region.LiveRegion` does the same for them.
-
 Source: ClearML's console capture, measured; docs/format/v1.md, "console/<writer>-<n>.txt".
 """
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from localtrack.runtime.buffer_copy import BufferCopy
+from localtrack.runtime.line_collector import PARTIAL_FLUSH_S, LineCollector, Pace, Sink
 
 if TYPE_CHECKING:
+    import io
     import logging
-
-    from localtrack.runtime.live_region import LiveRegion
-
-PARTIAL_FLUSH_S = 10.0
-FLUSH_WAIT_S = 2.0
-PACE_S = 0.05
-SHARE = 0.005  # of the time may go into recording beside the prints: some hundred lines a second
-BUDGET_S = 0.004  # so much is there for a burst: hundreds of lines
-PARTS_LIMIT = 4096  # as many are cut at once: their text stays in the processor's cache
-WAITING_LIMIT = 1 << 17
-PARTIAL_LIMIT = 1 << 20
-
-#: What starts a stretch in which lines are drawn over: going up, or hiding the cursor.
-_DRAWING = r"\x1b\[(?:\d*[AF]|\?25l)"
-_LEFT_OF_DRAWING = r"\x1b\[(?:\?25[lh]|\d*[ABEFGJK])"
-
-#: Gets the stream's code and whole lines as one text, without the last one's newline.
-Sink = Callable[[str, str], None]
-
-
-def collapse(line: str) -> str:
-    """Return what a terminal would show of a line: the text after its last carriage return, with its colours."""
-    if "\r" in line:
-        line = next((part for part in reversed(line.split("\r")) if part), "")
-    return re.sub(_LEFT_OF_DRAWING, "", line) if "\x1b" in line else line
-
-
-def _collapsed(lines: str) -> str:
-    return "\n".join([collapse(line) for line in lines.split("\n")])
-
-
-def _joined(parts: list[str]) -> str:
-    try:
-        return "".join(parts)
-    except TypeError:  # a stream that takes more than text
-        return "".join([part for part in parts if isinstance(part, str)])
-
-
-class LineCollector:
-    """Cuts one stream's text into lines for the console log.
-
-    What is printed is in the log when the print returns, until printing takes so much time that recording it as well would
-    be felt: then lines wait for ``pace``, which records them together within :data:`PACE_S`.
-
-    Attributes:
-        waiting: what was printed and is not cut into lines yet; always the same list.
-        limit: so many parts may wait without a look; 0 while what is printed does not wait for the pace.
-    """
-
-    def __init__(self, code: str, sink: Sink, pace: Pace | None = None) -> None:
-        self._code = code
-        self._sink = sink
-        self._pace = pace
-        self.waiting: list[str] = []
-        self.limit = 0
-        self._budget_s = BUDGET_S
-        self._counted = 0.0
-        self._partial = ""
-        self._since = 0.0
-        self._region: LiveRegion | None = None
-        self._lock = threading.Lock()
-
-    @property
-    def is_paced(self) -> bool:
-        """Whether what is printed waits for the pace."""
-        return self.limit > 0
-
-    def feed(self, text: str) -> None:
-        """Take text as it is printed."""
-        self.waiting.append(text)
-        self.came(text)
-
-    def came(self, text: str) -> None:
-        """Look what has to be done about a text that waits now."""
-        waiting = self.waiting
-        if self.is_paced:
-            if len(waiting) > WAITING_LIMIT:
-                self.settle()
-        elif (
-            not isinstance(text, str)
-            or "\n" in text
-            or "\x1b" in text
-            or len(waiting) > PARTS_LIMIT
-            or len(text) > PARTIAL_LIMIT
-        ):
-            self.settle()
-
-    def settle(self, *, within_s: float = 0.0) -> None:
-        """Cut what waits into lines and write them; whoever does so already takes what comes meanwhile along.
-
-        Args:
-            within_s: so long that is waited for another thread that does so.
-        """
-        waiting = self.waiting
-        while waiting and (self._lock.acquire(timeout=within_s) if within_s else self._lock.acquire(blocking=False)):
-            start = time.monotonic()
-            count = len(waiting)
-            parts = waiting[:count]
-            del waiting[:count]  # others may append at any moment
-            taken = 0
-            try:
-                while taken < count:
-                    first, taken = taken, taken + PARTS_LIMIT
-                    self._take(_joined(parts[first:taken]), start)
-            finally:
-                waiting[:0] = parts[taken:]  # a signal's exception came in between
-                self._spend(start)
-                self._lock.release()
-
-    def _spend(self, start: float) -> None:
-        """Count what recording costs: a share of the time, and a store of it for those who rarely print."""
-        end = time.monotonic()
-        self._budget_s = min(BUDGET_S, self._budget_s + (start - self._counted) * SHARE) - (end - start)
-        self._counted = end
-        self.limit = WAITING_LIMIT if self._budget_s <= 0.0 and self._pace is not None and self._pace.begin() else 0
-
-    def rest(self) -> None:
-        """Let a stream that prints no more have its lines recorded at once again."""
-        if self.is_paced and not self.waiting and self._lock.acquire(blocking=False):
-            try:
-                self._spend(time.monotonic())
-            finally:
-                self._lock.release()
-
-    def _take(self, text: str, moment: float) -> None:
-        if self._region is not None or ("\x1b" in text and re.search(_DRAWING, text)):
-            self._draw(text)
-            return
-        if not self._partial:
-            self._since = moment
-        lines, newline, self._partial = (self._partial + text).rpartition("\n")
-        if newline:
-            self._since = moment
-            self._sink(self._code, _collapsed(lines) if "\r" in lines or "\x1b" in lines else lines)
-        if len(self._partial) > PARTIAL_LIMIT:
-            text, self._partial = collapse(self._partial), ""
-            if len(text) > PARTIAL_LIMIT // 2:
-                self._sink(self._code, text)  # no progress bar: a line that has no end
-            else:
-                self._partial = text
-
-    def _draw(self, text: str) -> None:
-        """Take text while lines are drawn over."""
-        if self._region is None:
-            from localtrack.runtime.live_region import LiveRegion
-
-            self._region, self._partial = LiveRegion(self._partial), ""
-            self._since = time.monotonic()
-        self._give(self._region.feed(text))
-
-    def _give(self, lines: list[str]) -> None:
-        region = self._region
-        if region is not None and region.is_over:
-            rest, self._partial = region.end()
-            self._region, self._since = None, time.monotonic()
-            lines += rest
-        if lines:
-            self._sink(self._code, "\n".join(lines))
-
-    def _flush_region(self, region: LiveRegion, older_than_s: float) -> None:
-        if time.monotonic() - self._since < older_than_s:
-            self._give(region.pause())
-            return
-        self._since = time.monotonic()
-        self._give(region.snapshot())
-
-    def rebind(self, sink: Sink) -> None:
-        """Forget the unfinished line and write to another sink."""
-        self._lock = threading.Lock()
-        self.waiting.clear()
-        self.limit = 0
-        self._region = None
-        self._partial = ""
-        self._sink = sink
-
-    def flush_partial(self, *, older_than_s: float = 0.0) -> None:
-        """Write out an unfinished line, such as a progress bar's, when it has stood for a while."""
-        self.settle(within_s=FLUSH_WAIT_S)
-        if not self._lock.acquire(timeout=FLUSH_WAIT_S):
-            return
-        try:
-            if self._region is not None:
-                self._flush_region(self._region, older_than_s)
-                return
-            if self._partial and time.monotonic() - self._since >= older_than_s:
-                text, self._partial = collapse(self._partial), ""
-                if text:
-                    self._sink(self._code, text)
-        finally:
-            self._lock.release()
-
-
-class Pace:
-    """Records in a thread of its own what is printed faster than it could be recorded beside each print.
-
-    Args:
-        collectors: whose lines these are.
-    """
-
-    def __init__(self, collectors: Iterable[LineCollector]) -> None:
-        self._collectors = collectors
-        self._begun = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def begin(self) -> bool:
-        """Start, or go on; False where no thread can be started any more."""
-        if self._thread is None:
-            thread = threading.Thread(target=self._run, name="localtrack-console", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                return False
-            self._thread = thread
-        self._begun.set()
-        return True
-
-    def forget(self) -> None:
-        """In a forked child: the thread is the parent's."""
-        self._thread = None
-        self._begun = threading.Event()
-
-    def _run(self) -> None:
-        begun = self._begun
-        while begun.wait():
-            begun.clear()
-            time.sleep(PACE_S)
-            for collector in self._collectors:
-                collector.settle()
-            if any(collector.is_paced for collector in self._collectors):
-                begun.set()
-                for collector in self._collectors:
-                    collector.rest()
 
 
 class LoggingMark:
@@ -290,10 +57,32 @@ class LoggingMark:
         return getattr(self._thread, "depth", 0) > 0
 
 
+class _TeeGate:
+    """Puts the original's ``write`` in the place of a tee's, and takes it away, unless somebody put another there."""
+
+    def __init__(self, tee: TeeStream, original: TextIO) -> None:
+        self._tee = tee
+        self._passing = original.write
+
+    def open(self) -> None:
+        """Let the original's ``write`` stand there."""
+        if self._tee.write is self._tee.recording:
+            self._tee.write = self._passing
+
+    def shut(self) -> None:
+        """Let the tee's stand there again."""
+        if self._tee.write is self._passing:
+            self._tee.write = self._tee.recording
+
+    def is_held_open(self) -> bool:
+        """Tell whether anybody keeps the original's, beside the tee, this object and this call."""
+        return sys.getrefcount(self._passing) > 3
+
+
 class TeeStream:
     """Stands where ``sys.stdout`` or ``sys.stderr`` stood: everything goes to the original, a copy to the collector.
 
-    Its ``write`` is made for each.
+    Its ``write`` is made for each; ``recording`` is the same one, for the gate.
 
     Args:
         original: the stream that stood there.
@@ -303,7 +92,11 @@ class TeeStream:
 
     def __init__(self, original: TextIO, collector: LineCollector, is_wanted: Callable[[], bool] | None = None) -> None:
         self._original = original
-        self.write = _writing(original, collector, is_wanted)
+        self._collector = collector
+        if is_wanted is None and BufferCopy.suits(original):
+            gate = _TeeGate(self, original)
+            collector.copy = BufferCopy(cast("io.TextIOWrapper", original), gate)
+        self.write = self.recording = _writing(original, collector, is_wanted)
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write several texts."""
@@ -315,6 +108,8 @@ class TeeStream:
         self._original.flush()
 
     def __getattr__(self, name: str) -> Any:
+        if name in ("buffer", "detach"):
+            self._collector.end_copy(for_good=True)
         return getattr(self._original, name)
 
     def __iter__(self) -> Any:
@@ -330,11 +125,16 @@ class TeeStream:
 
 def _writing(original: TextIO, collector: LineCollector, is_wanted: Callable[[], bool] | None) -> Callable[[str], int]:
     """Return what stands for the stream's ``write``: a closure, as each print makes two of these calls."""
+    copy = collector.copy
     waiting = collector.waiting
     put_by = waiting.append
 
     def write(text: str) -> int:
         """Write to the original stream; the copy never fails the print."""
+        if copy is not None and copy.is_busy:  # somebody kept this closure, or came just now
+            copy.wait()
+            if copy.is_open:
+                return original.write(text)  # which no other thread can come between
         written = original.write(text)
         put_by(text)
         if len(waiting) > collector.limit:
@@ -437,8 +237,10 @@ class ConsoleTee:
         self._restore()
         self._mark.remove()
         for collector in self._collectors.values():
+            collector.end_copy(for_good=True)
+        for collector in self._collectors.values():
             collector.flush_partial()
-            collector.rebind(lambda code, text: None)  # a handler that was made meanwhile may hold the tee for ever
+            collector.rebind(lambda code, texts: None)  # a handler that was made meanwhile may hold the tee for ever
 
     def rebind(self, sink: Sink) -> None:
         """In a forked child: drop the parent's unfinished lines and send what comes to another sink."""

@@ -10,8 +10,9 @@ import pytest
 from rich import progress
 from rich.console import Console
 
-from localtrack.runtime import tee
-from localtrack.runtime.tee import ConsoleTee, LineCollector
+from localtrack.runtime import line_collector
+from localtrack.runtime.line_collector import LineCollector
+from localtrack.runtime.tee import ConsoleTee
 
 COLOURS = re.compile(r"\x1b\[[\d;]*m")
 
@@ -25,7 +26,7 @@ def lines():
 @pytest.fixture
 def collector(lines):
     """A collector of one stream."""
-    return LineCollector("o", lambda code, found: lines.extend(found.split("\n")))
+    return LineCollector("o", lambda code, texts: lines.extend("\n".join(texts).split("\n")))
 
 
 class Stream(io.StringIO):
@@ -134,7 +135,7 @@ def test_a_print_under_a_hidden_cursor_waits_for_one_tick(collector, lines):
 def test_bars_that_stand_are_written_every_ten_seconds(collector, lines, monkeypatch):
     """Of a display that goes on for hours the log has a state now and then, and one that did not change only once."""
     moment = [100.0]
-    monkeypatch.setattr(tee.time, "monotonic", lambda: moment[0])
+    monkeypatch.setattr(line_collector.time, "monotonic", lambda: moment[0])
     draw = "\r\x1b[2K\x1b[1A\x1b[2K"
     collector.feed("\x1b[?25lone 0\ntwo 0")
     for tick in range(1, 26):
@@ -174,7 +175,7 @@ def test_a_run_that_ends_while_bars_are_shown(lines, monkeypatch):
     """Taking the tee off writes the bars as they stand; the user's stream has every byte."""
     out = io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)
-    taken = ConsoleTee(lambda code, found: lines.extend(found.split("\n")))
+    taken = ConsoleTee(lambda code, texts: lines.extend("\n".join(texts).split("\n")))
     taken.install()
     text = "\x1b[?25lone 1\ntwo 1\r\x1b[2K\x1b[1A\x1b[2Kone 2\n\x1b[32mtwo 2\x1b[0m"
     print(text, end="")

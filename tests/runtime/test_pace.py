@@ -9,21 +9,22 @@ import time
 
 import pytest
 
-from localtrack.runtime import tee
-from localtrack.runtime.tee import ConsoleTee, LineCollector
+from localtrack.runtime import line_collector
+from localtrack.runtime.line_collector import LineCollector
+from localtrack.runtime.tee import ConsoleTee
 
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave no time for recording beside the prints, so that from the second line on they wait."""
-    monkeypatch.setattr(tee, "BUDGET_S", 0.0)
+    monkeypatch.setattr(line_collector, "BUDGET_S", 0.0)
 
 
 def install(monkeypatch: pytest.MonkeyPatch, seen: list[str]) -> tuple[ConsoleTee, io.StringIO]:
     """Put a tee before a stream of the test's own."""
     out = io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)
-    console = ConsoleTee(lambda code, text: seen.extend(text.split("\n")), stderr=False)
+    console = ConsoleTee(lambda code, texts: seen.extend("\n".join(texts).split("\n")), stderr=False)
     console.install()
     return console, out
 
@@ -77,7 +78,7 @@ def test_after_a_flood_lines_are_recorded_at_once_again(monkeypatch: pytest.Monk
     seen: list[str] = []
     console, _ = install(monkeypatch, seen)
     collector = console._collectors["stdout"]
-    monkeypatch.setattr(tee, "SHARE", 1.0)  # so that the pause may be short
+    monkeypatch.setattr(line_collector, "SHARE", 1.0)  # so that the pause may be short
     collector._budget_s = 0.0
     print("first")
     print("waits")
@@ -91,7 +92,7 @@ def test_after_a_flood_lines_are_recorded_at_once_again(monkeypatch: pytest.Monk
 def test_threads_that_print_at_once_lose_nothing(monkeypatch: pytest.MonkeyPatch, is_hurried: bool) -> None:
     """Every line of four threads is there once, each thread's in its order."""
     if is_hurried:
-        monkeypatch.setattr(tee, "BUDGET_S", 0.0)
+        monkeypatch.setattr(line_collector, "BUDGET_S", 0.0)
     seen: list[str] = []
     console, out = install(monkeypatch, seen)
 
@@ -114,10 +115,10 @@ def test_a_print_while_recording_is_no_deadlock() -> None:
     """What a signal handler prints while a line is being recorded is recorded after it."""
     seen: list[str] = []
 
-    def sink(code: str, text: str) -> None:
-        if text == "outer":
+    def sink(code: str, texts: list[str]) -> None:
+        if texts == ["outer"]:
             collector.feed("inner\n")
-        seen.append(text)
+        seen.extend(texts)
 
     collector = LineCollector("o", sink)
     collector.feed("outer\n")
@@ -126,11 +127,12 @@ def test_a_print_while_recording_is_no_deadlock() -> None:
 
 def test_what_an_interrupt_leaves_waits_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C may come while many lines are being recorded: those that are not yet are so afterwards, in their order."""
-    monkeypatch.setattr(tee, "PARTS_LIMIT", 10)
+    monkeypatch.setattr(line_collector, "PARTS_LIMIT", 10)
+    monkeypatch.setattr(line_collector, "GROUPS_LIMIT", 1)
     seen: list[str] = []
 
-    def sink(code: str, text: str) -> None:
-        seen.extend(text.split("\n"))
+    def sink(code: str, texts: list[str]) -> None:
+        seen.extend("\n".join(texts).split("\n"))
         if len(seen) == 20:
             raise KeyboardInterrupt
 
@@ -144,9 +146,9 @@ def test_what_an_interrupt_leaves_waits_on(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_line_without_end_is_recorded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Output without newlines is bounded in memory and whole in the log; a bar that draws over itself is neither."""
-    monkeypatch.setattr(tee, "PARTIAL_LIMIT", 1000)
+    monkeypatch.setattr(line_collector, "PARTIAL_LIMIT", 1000)
     seen: list[str] = []
-    collector = LineCollector("o", lambda code, text: seen.extend(text.split("\n")))
+    collector = LineCollector("o", lambda code, texts: seen.extend("\n".join(texts).split("\n")))
     for number in range(100):
         collector.feed(f"{number:04d}" * 300)
     collector.flush_partial()

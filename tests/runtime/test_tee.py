@@ -39,7 +39,10 @@ def test_each_kind_of_write_is_taken_or_left(logger, monkeypatch, stdout, stderr
     before = logging.StreamHandler(sys.stderr)
     logger.addHandler(before)
     tee = ConsoleTee(
-        lambda code, text: seen.extend((code, line) for line in text.split("\n")), stdout=stdout, stderr=stderr, log=log
+        lambda code, texts: seen.extend((code, line) for line in "\n".join(texts).split("\n")),
+        stdout=stdout,
+        stderr=stderr,
+        log=log,
     )
     tee.install()
     print("printed")
@@ -68,7 +71,7 @@ def test_a_print_beside_a_handler_in_another_thread(logger, monkeypatch):
     """While one thread is within a handler, what another prints is no record of logging."""
     _, err = own_streams(monkeypatch)
     seen: list[str] = []
-    tee = ConsoleTee(lambda code, text: seen.extend(text.split("\n")), log=False)
+    tee = ConsoleTee(lambda code, texts: seen.extend("\n".join(texts).split("\n")), log=False)
     tee.install()
     inside, go_on = threading.Event(), threading.Event()
 
@@ -94,7 +97,7 @@ def test_another_patch_on_top_stays(logger, monkeypatch):
     """Where somebody patched logging on top of the mark, that patch stays and works."""
     _, err = own_streams(monkeypatch)
     monkeypatch.setattr(logging.Handler, "handle", logging.Handler.handle)  # so that it comes back
-    tee = ConsoleTee(lambda code, text: None, log=False)
+    tee = ConsoleTee(lambda code, texts: None, log=False)
     tee.install()
     ours = logging.Handler.handle
     seen = []
@@ -116,7 +119,7 @@ def test_a_handler_that_outlives_the_run_feeds_nothing(logger, monkeypatch):
     """A handler made during the run holds the tee; after the run it prints as ever and nothing is collected."""
     _, err = own_streams(monkeypatch)
     seen: list[str] = []
-    tee = ConsoleTee(lambda code, text: seen.extend(text.split("\n")))
+    tee = ConsoleTee(lambda code, texts: seen.extend("\n".join(texts).split("\n")))
     tee.install()
     logger.addHandler(logging.StreamHandler())
     logger.info("during")

@@ -1,0 +1,458 @@
+"""What is printed in a flood is copied below the stream: nothing of it is lost, moved or recorded twice, and the output is the same."""
+
+from __future__ import annotations
+
+import gc
+import io
+import os
+import pty
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from localtrack.runtime import buffer_copy, line_collector
+from localtrack.runtime.buffer_copy import BufferCopy, fan_out
+from localtrack.runtime.tee import ConsoleTee
+
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="prints are copied one by one there")
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave no time for recording beside the prints, so that the first line begins the copy."""
+    monkeypatch.setattr(line_collector, "BUDGET_S", 0.0)
+
+
+class Printed:
+    """A stream as the interpreter makes its own, in place of it, with a tee before it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, path: Path, kind: str = "file") -> None:
+        self._path = path
+        self._reader: threading.Thread | None = None
+        self._read = bytearray()
+        self.fd = self._open(kind)
+        raw = io.FileIO(self.fd, "w", closefd=False)
+        self.stream = io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", newline="\n", line_buffering=kind == "terminal")
+        del raw
+        monkeypatch.setattr(sys, "stdout", self.stream)
+        self.seen: list[str] = []
+        self.tee = ConsoleTee(lambda code, texts: self.seen.extend("\n".join(texts).split("\n")), stderr=False)
+        self.tee.install()
+        copy = self.tee._collectors["stdout"].copy
+        assert copy is not None
+        self.copy = copy
+
+    def _open(self, kind: str) -> int:
+        if kind == "file":
+            return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        reading, writing = os.pipe() if kind == "pipe" else pty.openpty()
+        self._reader = threading.Thread(target=self._drain, args=(reading,))
+        self._reader.start()
+        return writing
+
+    def _drain(self, reading: int) -> None:
+        try:
+            while data := os.read(reading, 1 << 16):
+                self._read += data
+        except OSError:
+            pass  # a terminal without writers
+        os.close(reading)
+
+    def begin(self) -> None:
+        """Print until the copy is taken below."""
+        print("first")
+        assert self.copy.is_open
+
+    def end(self) -> str:
+        """Take the tee off; returns what came out."""
+        self.tee.remove()
+        self.stream.flush()
+        os.close(self.fd)
+        if self._reader is None:
+            return self._path.read_text()
+        self._reader.join()
+        return self._read.decode().replace("\r\n", "\n")
+
+
+@pytest.fixture(params=["file", "pipe", "terminal"])
+def put_in_place(request, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Put a stream of each kind in place, in the test itself: pytest puts its own there between a fixture and the test."""
+    return lambda: Printed(monkeypatch, tmp_path / "out.txt", request.param)
+
+
+def wait_until(condition) -> None:
+    """Wait for what another thread does."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_fan_gives_to_each_and_fails_with_the_first() -> None:
+    """Each callee gets the argument once, in their order; an exception is the caller's and ends it."""
+    first: list[object] = []
+    second = io.BytesIO()
+    fan = fan_out(first.append, second.write)
+    fan(b"a")
+    fan(b"bc")
+    assert (first, second.getvalue()) == ([b"a", b"bc"], b"abc")
+    second.close()
+    with pytest.raises(ValueError, match="closed"):
+        fan(b"d")
+    assert first[-1] == b"d"
+
+
+def test_a_flood_is_recorded_whole(put_in_place) -> None:
+    """All lines are in the output and in the record, once and in order, with characters of all sizes."""
+    printed = put_in_place()
+    printed.begin()
+    expected = ["first"] + [f"{number} äöü 漢 🙂 {'x' * (number % 300)}" for number in range(20_000)]
+    for line in expected[1:]:
+        print(line)
+    assert sys.stdout.write.__self__ is printed.stream  # the interpreter's own
+    assert printed.end().splitlines() == expected
+    assert printed.seen == expected
+
+
+def test_what_the_stream_holds_back_is_recorded_within_a_moment(put_in_place) -> None:
+    """A line that Python has not flushed yet is in the record, the rest of it later."""
+    printed = put_in_place()
+    printed.begin()
+    print("held back")
+    print("unfinished", end="")
+    wait_until(lambda: printed.seen == ["first", "held back"])
+    assert printed.copy.is_open
+    print(", finished", flush=True)
+    assert printed.end() == "first\nheld back\nunfinished, finished\n"
+    assert printed.seen == ["first", "held back", "unfinished, finished"]
+
+
+def test_after_a_flood_the_stream_is_as_before(put_in_place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When prints are rare again each is recorded as it returns, and nothing stands in the buffer's place."""
+    printed = put_in_place()
+    recording = sys.stdout.write
+    printed.begin()
+    print("second")
+    monkeypatch.setattr(line_collector, "BUDGET_S", 0.004)
+    monkeypatch.setattr(line_collector, "SHARE", 1.0)
+    wait_until(lambda: not printed.copy.is_busy and not printed.tee._collectors["stdout"].is_paced)
+    assert sys.stdout.write is recording
+    assert "write" not in vars(printed.stream.buffer)
+    print("third")
+    assert printed.seen[-1] == "third"
+    assert printed.end() == "first\nsecond\nthird\n"
+    assert printed.seen == ["first", "second", "third"]
+
+
+def test_a_write_that_somebody_keeps_stays_recorded(put_in_place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever took ``sys.stdout.write`` before, in or after the flood is recorded ever after."""
+    printed = put_in_place()
+    before = sys.stdout.write
+    printed.begin()
+    within = sys.stdout.write
+    before("before\n")
+    within("within\n")
+    monkeypatch.setattr(line_collector, "BUDGET_S", 0.004)
+    monkeypatch.setattr(line_collector, "SHARE", 1.0)
+    time.sleep(0.3)  # time to end
+    assert printed.copy.is_open
+    within("later\n")
+    before("later still\n")
+    del within
+    wait_until(lambda: not printed.copy.is_open)
+    before("last\n")
+    expected = ["first", "before", "within", "later", "later still", "last"]
+    assert printed.end().splitlines() == expected
+    assert printed.seen == expected
+
+
+def test_a_write_that_somebody_put_in_place_stays(put_in_place) -> None:
+    """A patch of ``sys.stdout.write`` made before or in the flood is called for each text."""
+    printed = put_in_place()
+    calls: list[str] = []
+    ours = sys.stdout.write
+
+    def theirs(text: str) -> int:
+        calls.append(text)
+        return ours(text)
+
+    sys.stdout.write = theirs
+    printed.begin()
+    print("second")
+    assert sys.stdout.write is theirs
+    assert printed.end() == "first\nsecond\n"
+    assert calls == ["first", "\n", "second", "\n"]
+    assert printed.seen == ["first", "second"]
+
+
+def test_any_mixture_of_writes_of_one_thread_keeps_its_order(put_in_place) -> None:
+    """Prints, parts of lines, flushes, kept writes and pauses: output and record are the same text."""
+    printed = put_in_place()
+    dice = random.Random(7)
+    kept = [sys.stdout.write]
+    expected = ""
+    for number in range(3000):
+        text = f"{number}" + dice.choice(["", "\n", "\n\n", " é\n", "x" * 9000 + "\n"])
+        expected += text
+        dice.choice(
+            [
+                lambda t: print(t, end=""),
+                lambda t: print(t, end="", flush=True),
+                lambda t: dice.choice(kept)(t),
+                lambda t: sys.stdout.writelines([t[:2], t[2:]]),
+            ]
+        )(text)
+        if number % 500 == 100:
+            kept.append(sys.stdout.write)
+            time.sleep(0.07)
+    kept.clear()
+    assert printed.end() == expected
+    assert "\n".join(printed.seen).rstrip("\n") == expected.rstrip("\n")
+
+
+def test_threads_that_print_at_once_lose_nothing(put_in_place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While copying begins and ends again and again, every line of four threads is recorded, each thread's in its order."""
+    printed = put_in_place()
+    monkeypatch.setattr(line_collector, "PACE_S", 0.002)
+    began: list[bool] = []
+    begin = BufferCopy._begin
+
+    def counted(copy: BufferCopy) -> None:
+        begin(copy)
+        began.append(copy.is_open)
+
+    monkeypatch.setattr(BufferCopy, "_begin", counted)
+
+    def work(name: str) -> None:
+        for number in range(3000):
+            print(f"{name} {number}\n", end="")
+            if number % 100 == 0:
+                time.sleep(0.01)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        printed.tee._collectors["stdout"].end_copy()
+        time.sleep(0.02)
+    out = printed.end().splitlines()
+    assert sum(began) > 3
+    for name in "abcd":
+        expected = [f"{name} {number}" for number in range(3000)]
+        assert [line for line in out if line.startswith(name)] == expected
+        recorded = [line for line in printed.seen if line.startswith(name)]
+        assert recorded == expected
+
+
+def test_bytes_that_the_program_writes_are_no_lines(put_in_place) -> None:
+    """Whoever asks for the buffer has it for himself: what he writes is not recorded, and prints still are."""
+    printed = put_in_place()
+    printed.begin()
+    print("second", flush=True)
+    sys.stdout.buffer.write(b"bytes\n")
+    sys.stdout.buffer.flush()
+    assert not printed.copy.is_open
+    print("third", flush=True)
+    print("fourth")
+    assert not printed.copy.is_open
+    assert printed.end() == "first\nsecond\nbytes\nthird\nfourth\n"
+    assert printed.seen == ["first", "second", "third", "fourth"]
+
+
+def test_what_does_not_suit_is_recorded_as_ever(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A kept buffer, another encoding, no buffer, a descriptor that does not block, a subclass: no copy, all recorded."""
+
+    class Own(io.TextIOWrapper):
+        pass
+
+    def plain(fd: int) -> io.BufferedWriter:
+        return io.BufferedWriter(io.FileIO(fd, "w", closefd=False))
+
+    kept = []
+
+    def keeping(fd: int) -> io.TextIOWrapper:
+        kept.append(plain(fd))
+        return io.TextIOWrapper(kept[-1], "utf-8")
+
+    def unblocked(fd: int) -> io.TextIOWrapper:
+        os.set_blocking(fd, False)
+        return io.TextIOWrapper(plain(fd), "utf-8")
+
+    makers = [
+        keeping,
+        unblocked,
+        lambda fd: io.TextIOWrapper(plain(fd), "latin-1"),
+        lambda fd: io.TextIOWrapper(io.FileIO(fd, "w", closefd=False), "utf-8", write_through=True),
+        lambda fd: Own(plain(fd), "utf-8"),
+    ]
+    for number, maker in enumerate(makers):
+        fd = os.open(tmp_path / f"{number}.txt", os.O_WRONLY | os.O_CREAT)
+        stream = maker(fd)
+        monkeypatch.setattr(sys, "stdout", stream)
+        seen: list[str] = []
+        tee = ConsoleTee(lambda code, texts, seen=seen: seen.extend("\n".join(texts).split("\n")), stderr=False)
+        tee.install()
+        for line in range(100):
+            print(line)
+        assert not tee._collectors["stdout"].is_copied, number
+        tee.remove()
+        stream.flush()
+        os.close(fd)
+        assert seen == [str(line) for line in range(100)], number
+        assert (tmp_path / f"{number}.txt").read_text().splitlines() == seen, number
+
+
+def test_a_pipe_without_a_reader_is_the_prints_own_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The print that meets a broken pipe raises, as it does without a copy."""
+    reading, writing = os.pipe()
+    stream = io.TextIOWrapper(io.BufferedWriter(io.FileIO(writing, "w")), "utf-8")
+    monkeypatch.setattr(sys, "stdout", stream)
+    seen: list[str] = []
+    tee = ConsoleTee(lambda code, texts: seen.extend("\n".join(texts).split("\n")), stderr=False)
+    tee.install()
+    print("first")
+    copy = tee._collectors["stdout"].copy
+    assert copy is not None
+    assert copy.is_open
+    os.close(reading)
+    with pytest.raises(BrokenPipeError):
+        print("second", flush=True)
+    tee.remove()
+    assert seen == ["first", "second"]
+    with pytest.raises(BrokenPipeError):
+        stream.close()
+
+
+@pytest.mark.parametrize("how", ["close", "detach"])
+def test_a_stream_that_goes_away_in_a_flood(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str) -> None:
+    """A script may close its stdout, or take its buffer for a stream of its own; what it printed is whole."""
+    printed = Printed(monkeypatch, tmp_path / "out.txt")
+    printed.begin()
+    print("second")
+    if how == "detach":
+        buffer = sys.stdout.detach()
+        buffer.write(b"third\n")
+        buffer.flush()
+    else:
+        sys.stdout.close()
+    printed.tee.remove()
+    assert (tmp_path / "out.txt").read_text() == "first\nsecond\n" + "third\n" * (how == "detach")
+    assert printed.seen == ["first", "second"]
+    os.close(printed.fd)
+
+
+def test_the_next_run_of_a_process_is_copied_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What holds the buffer from an earlier run is no reason against it, whether or not garbage was collected since."""
+    gc.disable()
+    try:
+        printed = Printed(monkeypatch, tmp_path / "out.txt")
+        printed.begin()
+        print("of the first run")
+        old = sys.stdout
+        printed.tee.remove()
+        seen: list[str] = []
+        tee = ConsoleTee(lambda code, texts: seen.extend("\n".join(texts).split("\n")), stderr=False)
+        tee.install()
+        print("of the second run")
+        copy = tee._collectors["stdout"].copy
+        assert copy is not None
+        assert copy.is_open
+        print("by a stream of the first", file=old)
+        tee.remove()
+        assert printed.seen == ["first", "of the first run"]
+        assert seen == ["of the second run", "by a stream of the first"]
+    finally:
+        gc.enable()
+    os.close(printed.fd)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_starts_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A child that is forked in a flood records its own lines, and none of its parent's."""
+    printed = Printed(monkeypatch, tmp_path / "out.txt")
+    printed.begin()
+    print("of the parent", flush=True)
+    child = os.fork()
+    if child == 0:
+        try:
+            printed.tee.rebind(
+                lambda code, texts: Path(tmp_path / "child.txt").open("a").write("\n".join(texts) + "\n")
+            )
+            recording = not printed.copy.is_open and "write" not in vars(printed.stream.buffer)
+            print("of the child")
+            printed.tee.remove()
+            os._exit(0 if recording else 1)
+        except BaseException:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    print("of the parent again")
+    assert printed.end().splitlines() == ["first", "of the parent", "of the child", "of the parent again"]
+    assert printed.seen == ["first", "of the parent", "of the parent again"]
+    assert (tmp_path / "child.txt").read_text() == "of the child\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_no_fork_comes_while_text_is_handed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The child would inherit the buffer's lock, held by a thread that it does not have."""
+    printed = Printed(monkeypatch, tmp_path / "out.txt")
+    printed.begin()
+    held: list[bool] = []
+    os.register_at_fork(
+        before=lambda: held.append(printed.copy._switching.locked())
+    )  # runs before ours: later registered first
+    buffer_copy._hold()
+    assert printed.copy._switching.locked()
+    buffer_copy._release()
+    assert not printed.copy._switching.locked()
+    child = os.fork()
+    if child == 0:
+        os._exit(
+            3 if printed.copy._switching.locked() else 4
+        )  # what holds it is the parent's, until the child is rebound
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    assert not printed.copy._switching.locked()
+    printed.end()
+
+
+SCRIPT = """
+import sys, time
+from localtrack import Task
+task = Task.init("flood", "killed")
+print(task.id, flush=True)
+number = 0
+while True:
+    print("line", number)
+    number += 1
+    if number % 1000 == 0:
+        time.sleep(0.001)
+"""
+
+
+def test_a_killed_flood_has_lost_no_more_than_a_moment(tmp_path: Path, store_root: Path) -> None:
+    """After SIGKILL the record is a piece of the output without gaps, and ends within the last moments of it."""
+    environment = {**os.environ, "LOCALTRACK_ROOT": str(store_root), "PYTHONUNBUFFERED": ""}
+    script = tmp_path / "flood.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    with open(tmp_path / "out.txt", "wb") as out:
+        process = subprocess.Popen([sys.executable, str(script)], stdout=out, env=environment, cwd=tmp_path)
+    time.sleep(3.0)
+    seconds = time.monotonic()
+    size = 0
+    while time.monotonic() - seconds < 1.0:
+        size = (tmp_path / "out.txt").stat().st_size
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    consoles = sorted(store_root.glob("projects/**/console/*.txt"), key=lambda p: int(p.stem.split("-")[-1]))
+    recorded = "".join(path.read_text() for path in consoles).split("\n")[1:-1]  # a last line may be torn
+    numbers = [int(line.rsplit(" ", 1)[1]) for line in recorded if " o line " in line]
+    assert numbers == list(range(len(numbers)))
+    assert sum(len(f"line {number}\n") for number in numbers) > size > 1_000_000
