@@ -5,8 +5,7 @@ A ``print`` into a file or a pipe takes 0.3 us, as much as two calls of a functi
 8 KiB of text, or once for a line where the stream flushes lines. That method is looked up at each call, so what stands there for
 a while is a fan: one call of C code that makes two.
 
-What the stream holds back, and its buffer, go the same way as ever: order and errors are the interpreter's own. While prints
-are rarer than a buffer in 50 ms, they are flushed after that time, so that the record has them.
+What the stream holds back, and its buffer, go the same way as ever: order and errors are the interpreter's own.
 
 Source: CPython's Modules/_io/textio.c (``_textiowrapper_writeflush``) and Objects/listobject.c (``list.count``);
 docs/explanation/runs.md, "The console".
@@ -16,6 +15,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import sys
 import threading
 import time
@@ -61,9 +61,12 @@ class Gate(Protocol):
 class BufferCopy:
     """Takes a copy of what one text stream hands to its buffer, between :meth:`begin` and :meth:`end`.
 
-    Only for the interpreter's own text stream over its own buffer, in UTF-8, and nobody else may hold that buffer: bytes that a
-    program writes to it itself are no lines. Nor without a buffer (``python -u``): there a call for each text costs as much
-    as any other way.
+    Only for the interpreter's own text stream over its own buffer and file, in UTF-8, and nobody else may hold that buffer: bytes
+    that a program writes to it itself are no lines. Nor without a buffer (``python -u``): there a call for each text costs
+    as much as any other way.
+
+    A stream that is flushed while its place takes no more holds its buffer's lock, which no signal interrupts for others. So
+    only the threads that print hand on what it holds back, and no thread of ours, except into a regular file.
 
     Args:
         stream: the text stream.
@@ -71,12 +74,16 @@ class BufferCopy:
 
     Attributes:
         is_open: whether what is printed is copied here.
-        is_busy: whether it is, or that is being changed.
+        is_busy: whether whoever comes to the gate has to ask by :meth:`arrive`.
+        is_ending: whether the next that comes to the gate has to end it.
+        is_file: whether the stream leads to a regular file.
     """
 
     def __init__(self, stream: io.TextIOWrapper, gate: Gate) -> None:
         self.is_open = False
         self.is_busy = False
+        self.is_ending = False
+        self.is_file = False
         self._stream = stream
         self._gate = gate
         self._buffer: Any = None
@@ -84,6 +91,7 @@ class BufferCopy:
         self._taken: list[bytes] = []
         self._switching = threading.Lock()
         self._switcher = 0
+        self._failed: OSError | None = None
         self._is_retired = False
         _guard_forks(self)
 
@@ -92,7 +100,7 @@ class BufferCopy:
         """Tell whether a stream can ever be copied this way."""
         is_locked: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
         is_cpython = sys.implementation.name == "cpython" and is_locked()
-        # From 3.11 on no other thread comes between a look at an attribute and the call that follows it.
+        # From 3.11 on no other thread comes between a function's look at an attribute and the call that follows it.
         return is_cpython and sys.hexversion >= 0x30B0000 and type(stream) is io.TextIOWrapper
 
     @property
@@ -101,27 +109,33 @@ class BufferCopy:
         return bool(self._taken)
 
     def begin(self) -> None:
-        """Copy from now on, where that can be done now; what was printed before is not in it."""
+        """Copy from now on, where that can be done now; what was printed before is not in it.
+
+        Raises:
+            OSError: the stream's own, as the next print would meet it.
+        """
         lock = self._switching
         if self.is_open or not lock.acquire(blocking=False):
             return
         try:
             if not (self.is_open or self._is_retired or self._taken):
                 self._begin()
-        except (OSError, ValueError, LookupError, AttributeError):
+        except (ValueError, LookupError, AttributeError):
             pass  # a stream that is closed or detached meanwhile
         finally:
             self._switched(lock)
 
     def _begin(self) -> None:
         buffer: Any = self._stream.buffer
-        if type(buffer) is not io.BufferedWriter or not _is_utf8(self._stream):
+        if type(buffer) is not io.BufferedWriter or type(buffer.raw) is not io.FileIO or not _is_utf8(self._stream):
             return
         own = vars(buffer)
         if sys.getrefcount(buffer) > _OWN_REFERENCES + (_FAN in own) or "write" in own:
             return
-        if not os.get_blocking(buffer.fileno()):
+        fd = buffer.fileno()
+        if not os.get_blocking(fd):
             return
+        self.is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         if _FAN not in own:  # made once: a class is gone only when the garbage collector comes
             fresh: list[bytes] = []
             own[_FAN] = fresh, fan_out(fresh.append, buffer.write)
@@ -131,10 +145,11 @@ class BufferCopy:
         try:
             self._buffer.write = self._fan
             self._hand_on()
-            taken.clear()  # the lines that the stream held back were recorded when they were printed
-            self._taken = taken
-            self.is_open = True
-            self._gate.open()
+            if not self._is_retired:
+                taken.clear()  # the lines that the stream held back were recorded when they were printed
+                self._taken = taken
+                self.is_open = True
+                self._gate.open()
         finally:
             if not self.is_open:
                 self._give_back()
@@ -144,6 +159,9 @@ class BufferCopy:
 
         Args:
             for_good: also where somebody keeps the stream's own ``write``, and never begin again.
+
+        Raises:
+            OSError: the stream's own, as the next print would meet it.
         """
         self._is_retired = self._is_retired or for_good
         if not for_good and (not self.is_open or self._gate.is_held_open()):
@@ -155,22 +173,42 @@ class BufferCopy:
             if self.is_open:
                 self._switcher, self.is_open = threading.get_ident(), False
                 self._gate.shut()
-                self._hand_on()
-                time.sleep(_IN_FLIGHT_S)  # a thread that was just writing may have left its text in the stream since
-                self._hand_on()
-                self._give_back()
+                try:
+                    self._hand_on()
+                finally:
+                    self._give_back()
+        except (ValueError, RuntimeError):
+            pass  # closed, detached, or in a handler of a signal that came while this thread was writing
         finally:
             self._switched(lock)
 
-    def _switched(self, lock: threading.Lock) -> None:
-        self._switcher, self.is_busy = 0, self.is_open
-        lock.release()
+    def end_with_the_next(self) -> None:
+        """Let the next that comes to the gate end it, unless somebody would pass by the gate."""
+        if not self.is_ending and not self._gate.is_held_open():
+            self.is_ending = True
+            self._gate.shut()
 
-    def wait(self) -> None:
-        """Wait while copying begins or ends in another thread."""
+    def arrive(self) -> None:
+        """Wait while copying begins or ends in another thread.
+
+        Raises:
+            OSError: what was met when the stream was told to hand on what it held back.
+        """
+        failed, self._failed = self._failed, None
+        if failed is not None:
+            self.is_busy = self.is_open
+            raise failed
         lock = self._switching
         if self._switcher not in (0, threading.get_ident()) and lock.acquire(timeout=_SWITCH_WAIT_S):
             lock.release()
+
+    def fail(self, error: OSError) -> None:
+        """Let whoever comes to the gate next meet an error that the stream had when it was told to hand on."""
+        self._failed, self.is_busy = error, True
+
+    def is_shared(self) -> bool:
+        """Tell whether somebody holds the buffer by now."""
+        return sys.getrefcount(self._buffer) > _OWN_REFERENCES + 1
 
     def forget(self) -> None:
         """In a forked child, or when all is over: leave what was printed before."""
@@ -180,15 +218,21 @@ class BufferCopy:
             self.is_open = False
             self._gate.shut()
         self._give_back()
-        self.is_busy = False
+        self.is_busy = self.is_ending = False
+        self._failed = None
         self._taken = []
 
     def push(self) -> None:
-        """Let the stream hand on what it holds back, so that it is in the copy."""
+        """Let the stream hand on what it holds back for a file, so that it is in the copy; by a thread of ours."""
         lock = self._switching
-        if self.is_open and lock.acquire(blocking=False):
+        if self.is_open and self.is_file and lock.acquire(blocking=False):
             try:
-                self._hand_on()
+                self._stream.flush()
+            except OSError as error:
+                self.fail(error)
+                self.end_with_the_next()
+            except (ValueError, RuntimeError):
+                pass  # closed or detached
             finally:
                 lock.release()
 
@@ -206,10 +250,14 @@ class BufferCopy:
         return texts
 
     def _hand_on(self) -> None:
-        try:
-            self._stream.flush()
-        except (OSError, ValueError):
-            pass  # closed, detached, or the place takes no more: whoever prints next meets that
+        self._stream.flush()
+        time.sleep(_IN_FLIGHT_S)  # a thread that was just writing may have left its text in the stream since
+        self._stream.flush()
+
+    def _switched(self, lock: threading.Lock) -> None:
+        self._switcher = 0
+        self.is_busy, self.is_ending = self.is_open or self._failed is not None, False
+        lock.release()
 
     def _give_back(self) -> None:
         buffer, self._buffer = self._buffer, None
@@ -234,7 +282,8 @@ def _guard_forks(copy: BufferCopy) -> None:
 def _hold() -> None:
     for copy in list(_copies):
         lock = copy._switching
-        if copy.is_open and lock.acquire(timeout=_SWITCH_WAIT_S):
+        is_ours = copy._switcher == threading.get_ident()
+        if copy.is_busy and not is_ours and lock.acquire(timeout=_SWITCH_WAIT_S):
             _held.append(lock)
 
 

@@ -27,6 +27,7 @@ DEBT_S = 0.05  # a flood is paid for in ten seconds, however long it was
 GROUPS_LIMIT = 64  # as many are written at once: each write lets go of the interpreter, and a flood gives it back late
 PARTS_LIMIT = 4096  # as many are cut at once: their text stays in the processor's cache
 WAITING_LIMIT = 1 << 17
+TRY_PARTS = 1 << 10  # where copying below the stream could not begin, it is tried again after so many
 PARTIAL_LIMIT = 1 << 20
 
 #: What starts a stretch in which lines are drawn over: going up, or hiding the cursor.
@@ -85,7 +86,7 @@ class LineCollector:
     @property
     def is_paced(self) -> bool:
         """Whether what is printed waits for the pace."""
-        return self.limit > 0 or self.is_copied
+        return self.limit > 0 or (self.is_copied and self.copy is not None and not self.copy.is_ending)
 
     @property
     def is_copied(self) -> bool:
@@ -103,6 +104,9 @@ class LineCollector:
         if self.limit:
             if len(waiting) > WAITING_LIMIT:
                 self.settle()
+            elif len(waiting) > self.limit:
+                self.limit = min(WAITING_LIMIT, self.limit * 4)
+                self._copy_below()
         elif (
             not isinstance(text, str)
             or "\n" in text
@@ -165,13 +169,15 @@ class LineCollector:
             if not copy.has_news:
                 copy.push()
             self.settle()
-            if not self.limit:
-                self.end_copy()
+            if copy.is_shared():
+                copy.end_with_the_next()
+            elif not self.limit:
+                if copy.is_file:
+                    self.end_copy()
+                else:
+                    copy.end_with_the_next()
             return
-        is_fast = bool(self.waiting)
         self.settle()
-        if is_fast:
-            self._copy_below()
 
     def _copy_below(self) -> None:
         if self.limit and self.copy is not None:
@@ -183,7 +189,8 @@ class LineCollector:
         earned = min(BUDGET_S, self._budget_s + (start - self._counted) * SHARE)
         self._budget_s = max(-DEBT_S, earned - (end - start))
         self._counted = end
-        self.limit = WAITING_LIMIT if self._budget_s <= 0.0 and self._pace is not None and self._pace.begin() else 0
+        is_paced = self._budget_s <= 0.0 and self._pace is not None and self._pace.begin()
+        self.limit = 0 if not is_paced else WAITING_LIMIT if self.copy is None else TRY_PARTS
 
     def rest(self) -> None:
         """Let a stream that prints no more have its lines recorded at once again."""
@@ -246,6 +253,7 @@ class LineCollector:
         self._lock = threading.Lock()
         self.waiting.clear()
         self.limit = 0
+        self._budget_s = BUDGET_S
         if self.copy is not None:
             self.copy.forget()
         self._region = None
@@ -261,7 +269,10 @@ class LineCollector:
         """
         if self.copy is not None:
             self.settle(within_s=PACE_S)  # what was printed before copying began is older than what was copied
-            self.copy.end(for_good=for_good)
+            try:
+                self.copy.end(for_good=for_good)
+            except OSError as error:
+                self.copy.fail(error)
             self.settle()
 
     def flush_partial(self, *, older_than_s: float = 0.0) -> None:

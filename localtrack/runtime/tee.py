@@ -88,12 +88,20 @@ class TeeStream:
         original: the stream that stood there.
         collector: gets the copy.
         is_wanted: whether a write that is made now is copied; every one without.
+        may_copy_below: whether a flood may be copied below the stream: only for one tee of a stream.
     """
 
-    def __init__(self, original: TextIO, collector: LineCollector, is_wanted: Callable[[], bool] | None = None) -> None:
+    def __init__(
+        self,
+        original: TextIO,
+        collector: LineCollector,
+        is_wanted: Callable[[], bool] | None = None,
+        *,
+        may_copy_below: bool = True,
+    ) -> None:
         self._original = original
         self._collector = collector
-        if is_wanted is None and BufferCopy.suits(original):
+        if is_wanted is None and may_copy_below and BufferCopy.suits(original):
             gate = _TeeGate(self, original)
             collector.copy = BufferCopy(cast("io.TextIOWrapper", original), gate)
         self.write = self.recording = _writing(original, collector, is_wanted)
@@ -108,8 +116,8 @@ class TeeStream:
         self._original.flush()
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("buffer", "detach"):
-            self._collector.end_copy(for_good=True)
+        if name in ("buffer", "detach", "reconfigure"):
+            self._collector.end_copy(for_good=name != "reconfigure")
         return getattr(self._original, name)
 
     def __iter__(self) -> Any:
@@ -132,7 +140,10 @@ def _writing(original: TextIO, collector: LineCollector, is_wanted: Callable[[],
     def write(text: str) -> int:
         """Write to the original stream; the copy never fails the print."""
         if copy is not None and copy.is_busy:  # somebody kept this closure, or came just now
-            copy.wait()
+            copy.arrive()
+            if copy.is_ending:
+                collector.end_copy()
+                copy.arrive()
             if copy.is_open:
                 return original.write(text)  # which no other thread can come between
         written = original.write(text)
@@ -190,7 +201,8 @@ class ConsoleTee:
             original = getattr(sys, name)
             if name in self._installed or original is None or not (on or self._log) or self._is_left(original):
                 continue
-            tee = TeeStream(original, self._collectors[name], self._condition(on))
+            is_first = all(original is not other for other, _ in self._installed.values())
+            tee = TeeStream(original, self._collectors[name], self._condition(on), may_copy_below=is_first)
             self._installed[name] = (original, tee)
             setattr(sys, name, tee)
         if not self._has_mark and any(on is not self._log for on in self._wanted.values()):

@@ -88,6 +88,20 @@ def test_after_a_flood_lines_are_recorded_at_once_again(monkeypatch: pytest.Monk
     console.remove()
 
 
+def test_a_forked_child_pays_no_debt_of_its_parents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool's worker may be ended at any moment: after a flood of the parent's its first lines wait no more than ever."""
+    console, _ = install(monkeypatch, [])
+    collector = console._collectors["stdout"]
+    collector._budget_s, collector._counted = -1.0, time.monotonic()
+    print("of the parent")
+    assert collector.is_paced
+    seen: list[str] = []
+    console.rebind(lambda code, texts: seen.extend(texts))
+    print("of the child")
+    assert seen == ["of the child"]
+    console.remove()
+
+
 @pytest.mark.parametrize("is_hurried", [False, True])
 def test_threads_that_print_at_once_lose_nothing(monkeypatch: pytest.MonkeyPatch, is_hurried: bool) -> None:
     """Every line of four threads is there once, each thread's in its order."""
