@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 LINES = 20_000
 ROUNDS = 20
@@ -98,16 +98,9 @@ def main(how: str, answer: str) -> None:
 
 
 def _stream_of_its_own() -> io.TextIOWrapper:
-    """Return a stream as the interpreter makes its stdout, beside that one."""
-    is_raw = bool(getattr(sys.stdout, "write_through", False))
+    """Return a stream as the interpreter makes its buffered stdout, beside that one."""
     raw = io.FileIO(1, "w", closefd=False)
-    return io.TextIOWrapper(
-        cast("Any", raw) if is_raw else io.BufferedWriter(raw),
-        "utf-8",
-        newline="\n",
-        line_buffering=raw.isatty(),
-        write_through=is_raw,
-    )
+    return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", newline="\n", line_buffering=raw.isatty())
 
 
 Times = dict[str, list[float]]

@@ -95,6 +95,12 @@ def wait_until(condition) -> None:
         time.sleep(0.01)
 
 
+def let_the_flood_be_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave all the time for recording, so that copying ends as soon as it is looked at."""
+    monkeypatch.setattr(line_collector, "BUDGET_S", 0.004)
+    monkeypatch.setattr(line_collector, "SHARE", 1.0)
+
+
 def test_a_fan_gives_to_each_and_fails_with_the_first() -> None:
     """Each callee gets the argument once, in their order; an exception is the caller's and ends it."""
     first: list[object] = []
@@ -141,8 +147,7 @@ def test_after_a_flood_the_stream_is_as_before(put_in_place, monkeypatch: pytest
     recording = sys.stdout.write
     printed.begin()
     print("second")
-    monkeypatch.setattr(line_collector, "BUDGET_S", 0.004)
-    monkeypatch.setattr(line_collector, "SHARE", 1.0)
+    let_the_flood_be_over(monkeypatch)
     wait_until(lambda: printed.copy.is_ending or not printed.copy.is_busy)
     wait_until(lambda: not printed.tee._collectors["stdout"].is_paced)
     assert sys.stdout.write is recording
@@ -161,8 +166,7 @@ def test_a_write_that_somebody_keeps_stays_recorded(put_in_place, monkeypatch: p
     within = sys.stdout.write
     before("before\n")
     within("within\n")
-    monkeypatch.setattr(line_collector, "BUDGET_S", 0.004)
-    monkeypatch.setattr(line_collector, "SHARE", 1.0)
+    let_the_flood_be_over(monkeypatch)
     time.sleep(0.3)  # time to end
     assert printed.copy.is_open
     within("later\n")
@@ -407,12 +411,11 @@ def test_one_stream_for_both_is_copied_for_one(monkeypatch: pytest.MonkeyPatch, 
 
 
 PAUSED = """
-import sys
+import time
 from localtrack import Task
 Task.init("flood", "paused", auto_connect_frameworks=False)
 for number in range({lines}):
     print("x" * 90)
-import time
 time.sleep(0.5)
 print("held")
 """
@@ -422,12 +425,7 @@ print("held")
 def test_a_reader_that_pauses_changes_nothing_at_the_exit(tmp_path: Path, store_root: Path, way: str) -> None:
     """A full pipe, as before a pager, when the script ends: it waits for its reader as ever, and all arrives."""
     (tmp_path / "paused.py").write_text(PAUSED.format(lines=740))  # a pipe is full, and Python holds the rest back
-    environment = {
-        **os.environ,
-        "LOCALTRACK_ROOT": str(store_root),
-        "PYTHONUNBUFFERED": "",
-        "PYTHONPATH": str(tmp_path),
-    }
+    environment = {**os.environ, "LOCALTRACK_ROOT": str(store_root), "PYTHONUNBUFFERED": ""}
     call = ["-m", "paused"] if way == "module" else [str(tmp_path / "paused.py")]
     source = str(Path(__file__).parents[2])
     environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), source])
