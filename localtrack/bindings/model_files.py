@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from localtrack.bindings import BindingContext
 from localtrack.records.plain import dataclass, field, replace
+from localtrack.runtime import weight_callbacks
 from localtrack.runtime.patches import observing, thread_state
 from localtrack.runtime.weight_callbacks import CallbackType, ModelInfo, WeightsFileHandler
 
@@ -61,10 +62,6 @@ class Event:
     key: str = ""
 
 
-#: A file that was loaded, before anybody looked at it: path, folder that it is relative to, framework, whose binding saw it.
-_Load = tuple[str, str, str, BindingContext]
-
-
 @dataclass(frozen=True, slots=True)
 class Loading:
     """What a file was loaded by.
@@ -72,12 +69,39 @@ class Loading:
     Attributes:
         framework: ClearML's name of the framework.
         ctx: whose binding saw it.
-        folder: the one that its path is relative to.
     """
 
     framework: str
     ctx: BindingContext
-    folder: str = ""
+
+
+#: A file that was loaded, before anybody looked at it: its path, what loaded it, and the folder that the path is relative to.
+_Load = tuple[str, Loading, str]
+
+
+class ShortWay:
+    """How a load is put by when nothing about it has to be asked first: a run is there, and it only keeps what was loaded.
+
+    It is shut where that ends: with the run, in a forked child, by a callback that wants to see each file.
+
+    Attributes:
+        put: takes a load; None while the way is shut.
+    """
+
+    __slots__ = ("put",)
+
+    def __init__(self) -> None:
+        self.put: Callable[[_Load], None] | None = None
+
+    def shut(self) -> None:
+        """Have the next load ask for everything."""
+        self.put = None
+
+
+short_way = ShortWay()
+weight_callbacks.when_added.append(short_way.shut)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=short_way.shut)
 
 
 @dataclass(slots=True)
@@ -134,7 +158,7 @@ class ModelFiles:
     Attributes:
         session: the run.
         takes_loads: whether a file that is loaded is still taken for a model.
-        loads: what was loaded and nobody looked at yet: path and :class:`Loading` of each in turn.
+        loads: what was loaded and nobody looked at yet: of each in turn its path, its :class:`Loading` and its folder.
     """
 
     def __init__(self, session: Session, failed: Callable[[str, Exception], None]) -> None:
@@ -188,45 +212,50 @@ class ModelFiles:
         else:
             self._put(replace(event, kept=self._keep(path)))
 
-    def loaded(self, path: str, folder: str, framework: str, ctx: BindingContext) -> None:
+    def loaded(self, load: _Load) -> None:
         """Record a file that was loaded, each only once. Whether it is one that is wanted is seen later, off this thread.
 
         Nobody is woken for it, which takes longer than all the rest: the thread that tends the files hands it on.
         """
         if WeightsFileHandler.has_callbacks():
-            event = self._accepted((path, folder, framework, ctx))
+            event = self._accepted(load)
             if event is not None:
                 self._with_callbacks(event, None)
             return
-        self.loads.extend((path, Loading(framework, ctx, folder)))  # in one step
+        self.loads.extend(load)  # in one step
         if self._is_over:
             self._hand_loads_over()
+            return
+        short_way.put = self.loads.extend
+        if self._is_over or not self.takes_loads or WeightsFileHandler.has_callbacks():  # since it was asked
+            short_way.shut()
 
     def _hand_loads_over(self) -> None:
         with self._hand_lock:
-            known = self._handed_over
+            known, take = self._handed_over, self.loads.popleft
             while self.loads:
-                path, loading = self.loads.popleft(), self.loads.popleft()
-                key = (path, loading.folder, loading.framework)
+                path, loading, folder = load = take(), take(), take()
+                key = (path, folder, loading.framework)
                 if key in known:
                     continue
                 if len(known) < SEEN_LIMIT:
                     known.add(key)
-                self._hand_over((path, loading.folder, loading.framework, loading.ctx))
+                self._hand_over(load)
 
     def _accepted(self, load: _Load) -> Event | None:
-        path, folder, framework, ctx = load
+        path, loading, folder = load
         path = path if "://" in path else os.path.abspath(os.path.join(folder, path))
-        if path in self._loaded or not is_wanted(ctx, self.session, path):
+        if path in self._loaded or not is_wanted(loading.ctx, self.session, path):
             return None
         if len(self._loaded) >= LOAD_LIMIT:
             self.takes_loads = False
+            short_way.shut()
             self.session.writer.say_once(
                 "loads", f"more than {LOAD_LIMIT} files were loaded: the others are taken for data and not recorded"
             )
             return None
         self._loaded.add(path)
-        return Event(path, framework, False)
+        return Event(path, loading.framework, False)
 
     def _keep(self, path: str) -> str:
         """Link a file that will be copied, so that the script may delete it meanwhile; empty where that can't be done."""
@@ -344,6 +373,7 @@ class ModelFiles:
         with self._turn:
             self._is_over = True
             self._turn.notify_all()
+        short_way.shut()
         worker = self._worker
         if worker is not None and worker is not threading.current_thread():
             self._events.put(None)

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from localtrack.bindings import BindingContext
-from localtrack.bindings.model_files import SEEN_LIMIT, Loading, ModelFiles, is_wanted, path_of, speaks
+from localtrack.bindings.model_files import Loading, ModelFiles, ShortWay, is_wanted, path_of, short_way, speaks
 from localtrack.runtime import explicit
-from localtrack.runtime.patches import is_observing, thread_state
-from localtrack.runtime.weight_callbacks import held_callbacks
+from localtrack.runtime.patches import thread_state
 
 if TYPE_CHECKING:
     from localtrack.runtime.session import Session
@@ -110,8 +109,6 @@ def record_loads(
     """
 
     def make(original: Callable[..., Any]) -> Callable[..., Any]:
-        seen: set[str] = set()
-
         def load(*args: Any, **kwargs: Any) -> Any:
             state = thread_state.__dict__
             nested = state.get("nested", 0)
@@ -127,18 +124,15 @@ def record_loads(
             except IndexError:
                 source = kwargs.get(keyword)
             try:
-                if source.__class__ is str:
-                    if may_put_by and source[:1] == "/" and _known is not None:
-                        session, files = _known
-                        if not session.closed and not before and not after:  # in a forked child it is closed
-                            if files.takes_loads and not state.get("depth"):
-                                files.loads.extend((source, loading))  # as note does, in a tenth of the time
-                            return result
-                    elif source in seen:
-                        return result
-                    elif len(seen) < SEEN_LIMIT:
-                        seen.add(source)
-                note(source, result)
+                put = way.put
+                if put is None or source.__class__ is not str:
+                    note(source, result)
+                elif source[:1] == "/":
+                    put((source, loading, ""))
+                elif "://" in source:
+                    note(source, result)
+                else:
+                    put((source, loading, os.getcwd()))
             except Exception as error:  # the binding border
                 ctx.failed(name, error)
             return result
@@ -147,21 +141,23 @@ def record_loads(
 
     def note(source: Any, result: Any) -> None:
         files = files_of(ctx, is_save=False) if source is not None else None
-        if files is None or not files.takes_loads or not wants(result) or is_observing():
+        if files is None or not files.takes_loads or not wants(result):
             return
         path, folder = _place_of(source) if find is path_of else (find(source), "")
         if path is not None:
-            files.loaded(path, folder, framework if isinstance(framework, str) else framework(result), ctx)
+            what = loading if isinstance(framework, str) else Loading(framework(result), ctx)
+            files.loaded((path, what, folder))
 
-    may_put_by = find is path_of and isinstance(framework, str) and wants is _any_object
+    is_simple = find is path_of and isinstance(framework, str) and wants is _any_object
+    way = short_way if is_simple else ShortWay()
     loading = Loading(str(framework), ctx)
-    before, after = held_callbacks()
     patch = ctx.patch
     patch.place(owner, name, make)
 
 
 def _place_of(source: Any) -> tuple[str | None, str]:
     """Return what :func:`path_of` does, or cheaper its parts: a path as it was given, and the folder that it is in."""
-    if source.__class__ is not str or "://" in source:
+    text = os.fsdecode(source) if isinstance(source, os.PathLike) else source
+    if text.__class__ is not str or "://" in text:
         return path_of(source), ""
-    return source, "" if os.path.isabs(source) else os.getcwd()
+    return text, "" if os.path.isabs(text) else os.getcwd()

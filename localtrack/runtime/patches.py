@@ -24,7 +24,8 @@ class ThreadState(threading.local):
 
     Attributes:
         depth: of observers, whose calls nobody observes.
-        nested: of calls that save or load a file, whose own calls do so with parts of it.
+        nested: of calls that save or load a file, whose own calls do so with parts of it; observers count among them, so
+            that who records files needs to look at this only.
     """
 
     depth = 0
@@ -39,14 +40,11 @@ class observing:  # noqa: N801  (used as a word: with observing():)
 
     def __enter__(self) -> None:
         thread_state.depth += 1
+        thread_state.nested += 1
 
     def __exit__(self, *exc: object) -> None:
         thread_state.depth -= 1
-
-
-def is_observing() -> bool:
-    """Tell whether this thread is inside of an observer."""
-    return thread_state.depth > 0
+        thread_state.nested -= 1
 
 
 class Patches:
@@ -201,12 +199,14 @@ class Patches:
 
     def _observe(self, name: str, observer: Callable[..., object], *args: Any) -> None:
         thread_state.depth = 1
+        thread_state.nested += 1
         try:
             observer(*args)
         except Exception as error:  # the binding border: tracking never breaks the framework's call
             self._failed(name, error)
         finally:
             thread_state.depth = 0
+            thread_state.nested -= 1
 
 
 def _inherited(owner: Any, name: str) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
@@ -52,6 +52,9 @@ class ModelInfo:
 _Action: TypeAlias = CallbackType  # in the class below the plain names are its attributes
 _Info: TypeAlias = ModelInfo
 Callback = Callable[[CallbackType, ModelInfo], "ModelInfo | None"]
+
+#: Called when a callback was added, before it can be asked for: by those who do not ask each time whether there is one.
+when_added: list[Callable[[], object]] = []
 
 
 class WeightsFileHandler:
@@ -118,6 +121,8 @@ class WeightsFileHandler:
                     return number
             number = next(cls._numbers)
             callbacks[number] = function
+            for tell in when_added:
+                tell()
             return number
 
     @classmethod
@@ -130,8 +135,3 @@ class WeightsFileHandler:
                 return None
             current = function(action, current)
         return current
-
-
-def held_callbacks() -> tuple[Mapping[int, object], Mapping[int, object]]:
-    """Return what :meth:`WeightsFileHandler.has_callbacks` looks at, for those to whom a call more matters."""
-    return WeightsFileHandler._pre, WeightsFileHandler._post

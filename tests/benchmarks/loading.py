@@ -73,7 +73,7 @@ def main(answer: str, folder: str) -> None:
                 ("same", [f"{folder}/a.pt"] * LOADS),
             ):
                 spent_ms = _timed_ms(torch.load, paths) - _timed_ms(plain, paths)
-                assert turn < 0 or len(waiting) == 2 * LOADS
+                assert turn < 0 or len(waiting) == 3 * LOADS
                 waiting.clear()
                 if turn >= 0:
                     more[name].append(spent_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -13,11 +14,12 @@ import pytest
 
 from localtrack import Task
 from localtrack.bindings import model_hooks
-from localtrack.bindings.model_files import Event, ModelFiles, Recorded
+from localtrack.bindings.model_files import Event, ModelFiles, Recorded, short_way
 from localtrack.bindings.model_hooks import record_loads, record_saves
 from localtrack.bindings.model_records import record_output
 from localtrack.errors import InvalidValueError
 from localtrack.runtime.binding_context import BindingContext
+from localtrack.runtime.weight_callbacks import CallbackType, ModelInfo, WeightsFileHandler
 
 Start = Callable[..., Task]
 
@@ -175,3 +177,98 @@ def test_a_load_that_the_tending_thread_hands_on_as_the_run_ends_comes_after_the
     task.close()
     tending.join()
     assert set(task.input_models_id.values()) == set(task.output_models_id.values()) != set()
+
+
+def test_one_relative_name_in_two_folders_is_two_files(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By text and by Path: what a name stands for is decided where it was loaded, not where it was seen before."""
+    task, framework = start(), loader()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        framework.load("m.bin")
+        framework.load(Path("p.bin"))
+    framework.load("file:///elsewhere/u.bin")
+    task.close()
+    wanted = {f"file://{tmp_path}/{name}/{file}.bin" for name in ("one", "two") for file in "mp"}
+    assert inputs(task) == wanted | {"file:///elsewhere/u.bin"}
+
+
+def test_a_callback_that_comes_later_sees_what_is_loaded_then(start: Start, tmp_path: Path) -> None:
+    """Loads that were only put by before are each shown to it at once, and none once it has gone."""
+    task, framework = start(), loader()
+    seen: list[str] = []
+
+    def note(action: CallbackType, info: ModelInfo) -> ModelInfo:
+        seen.append(Path(info.local_model_path).name)
+        return info
+
+    framework.load(str(tmp_path / "a.bin"))
+    framework.load(str(tmp_path / "b.bin"))
+    number = WeightsFileHandler.add_pre_callback(note)
+    framework.load(str(tmp_path / "c.bin"))
+    WeightsFileHandler.remove_pre_callback(number)
+    framework.load(str(tmp_path / "d.bin"))
+    task.close()
+    assert seen == ["c.bin"]
+    assert inputs(task) == {f"file://{tmp_path}/{name}.bin" for name in "abcd"}
+
+
+def test_each_run_has_its_own_loads(start: Start, tmp_path: Path) -> None:
+    """What is loaded after a run's end is nobody's, and then the next run's."""
+    first, framework = start(), loader()
+    for name in ("a", "b"):
+        framework.load(str(tmp_path / name))
+    first.close()
+    assert short_way.put is None
+    framework.load(str(tmp_path / "between"))
+    assert inputs(first) == {f"file://{tmp_path}/{name}" for name in "ab"}
+    second = start(reuse_last_task_id=False)
+    for name in ("c", "d"):
+        framework.load(str(tmp_path / name))
+    second.close()
+    assert inputs(second) == {f"file://{tmp_path}/{name}" for name in "cd"}
+
+
+def test_a_forked_child_does_not_load_for_its_parent(start: Start, tmp_path: Path) -> None:
+    """The parent's list is a copy that nobody empties there; a data loader's files are no models."""
+    task, framework = start(), loader()
+    framework.load(str(tmp_path / "a"))
+    assert short_way.put is not None
+    child = os.fork()
+    if child == 0:
+        framework.load(str(tmp_path / "b"))
+        os._exit(short_way.put is not None)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    task.close()
+    assert inputs(task) == {f"file://{tmp_path}/a"}
+
+
+def test_what_an_observer_loads_is_not_the_users(start: Start, tmp_path: Path) -> None:
+    """Another binding that reads a file while it observes a call does not make that file a model."""
+    task, framework = start(), loader()
+    other: Any = ModuleType("other")
+    other.call = lambda: "called"
+    ctx = BindingContext("other", other, failed=lambda *about: None)
+    ctx.patch.after(other, "call", lambda result, args, kwargs: framework.load(str(tmp_path / "observed")))
+    framework.load(str(tmp_path / "a"))
+    assert other.call() == "called"
+    ctx.guarded("here", lambda: framework.load(str(tmp_path / "guarded")))
+    framework.load(str(tmp_path / "b"))
+    task.close()
+    assert inputs(task) == {f"file://{tmp_path}/{name}" for name in "ab"}
+
+
+def test_bindings_with_different_wildcards_see_the_same_files(start: Start, tmp_path: Path) -> None:
+    """A file that one binding's wildcards leave out is recorded by another that loads it."""
+    task, module = start(), ModuleType("framework")
+    module.__dict__.update(load=lambda f: f, read=lambda f: f)
+    for name, choice in (("load", "*.onnx"), ("read", "*.pt")):
+        ctx = BindingContext(name, module, choice, failed=lambda *about: None)
+        record_loads(ctx, module, name, name, 0, "f")
+    for file in ("a.pt", "b.onnx"):
+        module.load(str(tmp_path / file))
+        module.read(str(tmp_path / file))
+    task.close()
+    assert inputs(task) == {f"file://{tmp_path}/{file}" for file in ("a.pt", "b.onnx")}
