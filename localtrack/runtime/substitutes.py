@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from localtrack.records.late import late_logger
-from localtrack.store.journal import Reported, ScalarJournal
+from localtrack.store.journal import Columns, Reported, ScalarJournal
 
 _LOG = late_logger()
 _values: dict[str, float] = {}
@@ -38,6 +38,12 @@ class SubstitutingJournal(ScalarJournal):
     def report_many(self, points: Sequence[Reported]) -> None:
         """Append several points, or what stands for them."""
         self._report_each(points)
+
+    def report_columns(self, columns: Iterable[Columns]) -> None:
+        """Append columns of points, or what stands for them."""
+        for title, series, *held in columns:
+            rows = zip(*(column.tolist() for column in held), strict=True)
+            self._report_each([(title, series, *row) for row in rows])
 
 
 def set_substitute(name: str, value: float | None, warn_period: int) -> None:

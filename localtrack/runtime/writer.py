@@ -28,7 +28,8 @@ from localtrack.services.context import StoreContext, current_user, host_name
 from localtrack.services.reports import SINGLE_VALUE_ITERATION
 from localtrack.store.console import ConsoleLog
 from localtrack.store.documents import now
-from localtrack.store.journal import ScalarJournal, SeriesState
+from localtrack.store.journal import ScalarJournal
+from localtrack.store.journal_records import SeriesState
 from localtrack.store.layout import TaskLayout
 
 TICK_S = 1.0

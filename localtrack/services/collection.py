@@ -103,7 +103,7 @@ def remove(ctx: StoreContext, item: Garbage) -> None:
 
 def _fold(ctx: StoreContext, journal: Path) -> None:
     """Fold a dead writer's journal, but keep one of which not a single point can be read: it may be mended by hand."""
-    from localtrack.store.journal import HEADER, RECORD_BYTES, read_journal
+    from localtrack.store.journal_records import HEADER, RECORD_BYTES, read_journal
     from localtrack.store.parts import fold
 
     _, points, _ = read_journal(journal)

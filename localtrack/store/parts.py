@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from localtrack.errors import CorruptFileError
 from localtrack.fs.disk import Disk, open_regular, read_bytes, remove_files
 from localtrack.records.plain import dataclass
-from localtrack.store.journal import HEADER, MAGIC, RECORD_BYTES, read_journal, read_series
+from localtrack.store.journal_records import HEADER, MAGIC, RECORD_BYTES, read_journal, read_series
 
 if TYPE_CHECKING:
     import pyarrow as pa

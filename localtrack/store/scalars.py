@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from localtrack.errors import CorruptFileError
 from localtrack.fs.disk import list_names
 from localtrack.records.plain import dataclass, field
-from localtrack.store.journal import read_journal
+from localtrack.store.journal_records import read_journal
 from localtrack.store.parts import PartFile, row_runs
 
 if TYPE_CHECKING:

@@ -62,6 +62,19 @@ def test_substitutes(task: Task, caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.usefixtures("clean")
+def test_substitutes_of_many_points_at_once(task: Task) -> None:
+    """They stand in points that a capture reports together as well, as rows or as columns."""
+    session = task._session
+    assert session is not None
+    Logger.set_reporting_nan_value(-1.0)
+    session.writer.scalars.report_many([("t", "s", math.nan, 0, 1), ("t", "s", 0.5, 1, 1)])
+    session.writer.scalars.report_columns(
+        [("t", "s", numpy.array([math.nan, 1.5]), numpy.array([2, 3]), numpy.array([1, 1]))]
+    )
+    assert task.get_reported_scalars()["t"]["s"]["y"] == [-1.0, 0.5, -1.0, 1.5]
+
+
+@pytest.mark.usefixtures("clean")
 def test_a_substitute_set_before_the_task(start: Callable[..., Task]) -> None:
     """A substitute holds for tasks that start later."""
     Logger.set_reporting_nan_value(0.0)

@@ -15,7 +15,8 @@ import pytest
 
 from localtrack.records.status import ALLOWED, Status, TaskTypes
 from localtrack.records.task import TaskRecord
-from localtrack.store import journal, parts
+from localtrack.store import journal_records as journal
+from localtrack.store import parts
 from localtrack.store.documents import parse_sealed
 from tests.format.test_fixture import PLACE
 

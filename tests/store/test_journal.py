@@ -6,19 +6,23 @@ import errno
 import math
 import os
 import struct
+import tempfile
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from localtrack.errors import CorruptFileError
 from localtrack.fs.disk import Disk
 from localtrack.store import journal as journal_module
-from localtrack.store.journal import HEADER, MAGIC, RECORD_BYTES, ScalarJournal, read_journal
+from localtrack.store.journal import MAX_INT64, MIN_INT64, Reported, ScalarJournal
+from localtrack.store.journal_records import HEADER, MAGIC, RECORD_BYTES, read_journal
 
 
 class Trouble:
@@ -113,7 +117,13 @@ def test_many_at_once_are_as_one_by_one(pen: ScalarJournal, tmp_path: Path) -> N
     pen.report("t", "a", 0.5, 0, 1)
     with pytest.raises(ValueError, match="beyond 64 bits"):
         pen.report_many(
-            [("t", "a", 1.5, 1, 5), ("t", "b", math.inf, 1, 5), ("t", "a", 9.0, 2**63, 5), ("t", "a", -2.0, 2, 6)]
+            [
+                ("t", "a", 1.5, 1, 5),
+                ("t", "b", math.inf, 1, 5),
+                ("t", "a", 9.0, 2**63, 5),
+                ("t", "a", 9.0, 2, 10**300),
+                ("t", "a", -2.0, 2, 6),
+            ]
         )
     path = pen.current_path()
     assert path is not None
@@ -125,9 +135,62 @@ def test_many_at_once_are_as_one_by_one(pen: ScalarJournal, tmp_path: Path) -> N
     assert (state.count, state.last, state.low, state.low_iteration, state.high) == (3, -2.0, -2.0, 2, 1.5)
 
 
+def arrays(points: list[tuple[float, int, int]]) -> Iterator[Any]:
+    """Return values, iterations and times of points."""
+    for column, kind in zip(zip(*points, strict=True), (np.float64, np.int64, np.int64), strict=True):
+        yield np.array(column, kind)
+
+
+@given(
+    columns=st.lists(
+        st.tuples(
+            st.sampled_from("ab"),
+            st.lists(
+                st.tuples(
+                    st.floats() | st.sampled_from([0.0, -0.0, math.nan]),
+                    st.integers(-5, 5) | st.integers(MIN_INT64, MAX_INT64),
+                    st.integers(1, MAX_INT64),
+                ),
+                min_size=1,
+                max_size=8,
+            ),
+        ),
+        max_size=5,
+    )
+)
+def test_columns_are_as_one_by_one(columns: list[tuple[str, list[tuple[float, int, int]]]]) -> None:
+    """Points of a series that are given as columns are the same records, and are remembered as the same."""
+    with tempfile.TemporaryDirectory() as folder:
+        pens = [
+            ScalarJournal(Disk(Path(folder) / "tmp"), Path(folder) / name, "w", lambda error: None)
+            for name in ("columns", "single")
+        ]
+        pens[0].report_columns(("t", series, *arrays(points)) for series, points in columns)
+        for series, points in columns:
+            for value, iteration, time_us in points:
+                pens[1].report("t", series, value, iteration, time_us)
+        assert repr(pens[0].series) == repr(pens[1].series)  # NaN is not equal to itself
+        read = [[read_journal(path) for path in (Path(folder) / n).glob("*.journal")] for n in ("columns", "single")]
+        for pen in pens:
+            pen.close()
+    assert repr(read[0]) == repr(read[1])
+
+
+def _as_columns(pen: ScalarJournal, points: list[Reported]) -> None:
+    by_series: dict[tuple[str, str], list[tuple[float, int, int]]] = {}
+    for title, series, value, step, time_us in points:
+        by_series.setdefault((title, series), []).append((value, step, time_us))
+    pen.report_columns((*names, *arrays(held)) for names, held in by_series.items())
+
+
+@pytest.mark.parametrize("report", [ScalarJournal.report_many, _as_columns])
 @pytest.mark.parametrize("taken", [0, 32, 50])
 def test_many_at_once_outlive_a_full_disk(
-    pen: ScalarJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int
+    pen: ScalarJournal,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    taken: int,
+    report: Callable[[ScalarJournal, list[Reported]], None],
 ) -> None:
     """Of points reported together, those that the disk did not take are kept and written later, none twice."""
     pen.report("t", "a", 0.0, 0, 1)
@@ -140,9 +203,9 @@ def test_many_at_once_outlive_a_full_disk(
         return write(fd, data[:taken])
 
     monkeypatch.setattr(os, "write", short)
-    pen.report_many([("t", "a", float(step), step, 1) for step in range(1, 5)])
+    report(pen, [("t", "a", float(step), step, 1) for step in range(1, 5)])
     assert pen.drain()
-    pen.report_many([("t", "a", 5.0, 5, 1)])
+    report(pen, [("t", "a", 5.0, 5, 1)])
     found = [point for path in sorted(tmp_path.rglob("*.journal")) for point in read_journal(path)[1]]
     assert sorted(found) == [(1, step, 1, float(step)) for step in range(6)]
 

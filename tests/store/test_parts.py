@@ -12,7 +12,8 @@ import pytest
 
 from localtrack.errors import CorruptFileError
 from localtrack.fs.disk import Disk
-from localtrack.store.journal import HEADER, RECORD_BYTES, ScalarJournal
+from localtrack.store.journal import ScalarJournal
+from localtrack.store.journal_records import HEADER, RECORD_BYTES
 from localtrack.store.parts import COLUMNS, fold, read_part, superseded_by
 from localtrack.store.scalars import read_scalars
 
