@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from localtrack.bindings import BindingContext, Undo, argument
+from localtrack.bindings.summaries.backlog import Lane, Put
 from localtrack.bindings.summaries.board import board_of
 from localtrack.bindings.summaries.events import EventReader
 from localtrack.bindings.summaries.serialized import SerializedReader
@@ -47,7 +48,12 @@ def install(ctx: BindingContext) -> Undo:
             ctx.patch.tap(module.EventFileWriter, "add_event", watch.take)
     for name in ("flush", "close"):
         ctx.patch.after(module.EventFileWriter, name, watch.drain)
-    return ctx.patch.undo
+
+    def undo() -> None:
+        ctx.patch.undo()
+        watch.forget_ready()
+
+    return undo
 
 
 def _parameters(function: Any) -> tuple[str, ...]:
@@ -86,45 +92,58 @@ class _Watch:
         self._session: Any = _NoSession
         self._board: Any = None
         self._backlog: Any = None
-        self._readers: dict[int, Any] = {}
-        self._by_folder: dict[str, Any] = {}
+        self._lanes: dict[int, Lane] = {}
+        self._by_folder: dict[str, Lane] = {}
         self._writers: dict[int, Any] = {}
+        #: How writers, by their ids, put something by of which nothing has to be asked: the run goes on, it may take any
+        #: number of them, and no integration stands in.
+        self._ready: dict[int, Put] = {}
+        _watches.add(self)
 
     def take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Put by an event."""
-        if self._session.closed:
-            self._begin()
-        if self._backlog is not None:
-            self._take(args[0], argument(args, kwargs, 1, "event"))
+        self._take(args[0], argument(args, kwargs, 1, "event"))
 
     def _take(self, writer: Any, item: Any) -> None:
-        reader = self._readers.get(id(writer)) or self._new_reader(writer)
-        kinds = explicit.left()
-        if explicit.EVENTS not in kinds:
-            self._backlog.put(reader.without(kinds) if kinds else reader, item)
+        if not self._ctx.patch.is_live:  # somebody patched over ours, which stays then
+            return
+        if self._session.closed:
+            self._begin()
+        if self._backlog is None:
+            return
+        lane, session, backlog = self._lane_of(writer), self._session, self._backlog
+        if explicit.is_used:
+            kinds = explicit.left()
+            if explicit.EVENTS not in kinds:
+                backlog.put(lane.source.without(kinds) if kinds else lane.source, item)
+            return
+        backlog.add(lane, item)
+        way = backlog.way_of(lane)
+        if way is not None:
+            self._ready[id(writer)] = way
+            is_live = self._lanes.get(id(writer)) is lane
+            if not backlog.is_open or explicit.is_used or session.closed or not is_live:  # since it was asked
+                self.forget_ready()
+
+    def forget_ready(self) -> None:
+        """Have each writer's next event ask for everything."""
+        self._ready.clear()
 
     def writing(self, original: Callable[[Any, Any], object]) -> Callable[[Any, Any], object]:
         """Return what stands for a function of one item and puts by what that takes; each step is on every point's way.
 
         A queue's parameter has another name, but its one caller gives it by position.
         """
-        watch, patch = self, self._ctx.patch
+        watch, way_of = self, self._ready.get
 
         def write(self: Any, event: Any) -> object:
             result = original(self, event)
             try:
-                if watch._session.closed:
-                    watch._begin()
-                backlog = watch._backlog
-                if backlog is not None and patch.is_live:
-                    if explicit.is_used:
-                        watch._take(self, event)
-                        return result
-                    reader = watch._readers.get(id(self)) or watch._new_reader(self)
-                    items = backlog.items
-                    items.extend((reader, event))  # as backlog.put
-                    if len(items) > backlog.limit:
-                        backlog.tend(reader, event)
+                put = way_of(id(self))
+                if put is None:
+                    watch._take(self, event)
+                else:
+                    put(event)
             except Exception as error:  # the binding border
                 watch._ctx.failed("write", error)
             return result
@@ -138,22 +157,44 @@ class _Watch:
 
     def _begin(self) -> None:
         """Take the run that the process has now; in a forked child, that is another one."""
-        self._session, self._board = self._ctx.session() or _NoSession, board_of(self._ctx)
+        session = self._ctx.session()
+        if session is not None:
+            session.on_close.append(self.forget_ready)
+        self._session, self._board = session or _NoSession, board_of(self._ctx)
         self._backlog = None if self._board is None else self._board.backlog
-        self._readers, self._by_folder, self._writers = {}, {}, {}
+        if self._backlog is not None:
+            self._backlog.when_shut.append(self.forget_ready)
+        self._lanes, self._by_folder, self._writers = {}, {}, {}
 
-    def _new_reader(self, writer: Any) -> Any:
+    def _lane_of(self, writer: Any) -> Lane:
+        lane = self._lanes.get(id(writer))
+        return self._new_lane(writer) if lane is None else lane
+
+    def _new_lane(self, writer: Any) -> Lane:
         folder, key = self._folder_of(writer), id(writer)
         made = self._by_folder.get(folder)
         if made is None:
             events = EventReader(self._board, folder, takes_hparams=bool(self._ctx.option("report_hparams")))
-            made = self._by_folder.setdefault(folder, self._reader_of(events))
-        readers, writers = self._readers, self._writers
+            made = self._by_folder.setdefault(folder, self._backlog.lane(self._reader_of(events)))
+        tables = self._lanes, self._writers, self._ready
 
         def forget(reference: Any) -> None:  # its id may be another's then
-            readers.pop(key, None)
-            writers.pop(key, None)
+            for table in tables:
+                table.pop(key, None)
 
-        writers[key] = weakref.ref(writer, forget)
-        readers[key] = made
+        self._writers[key] = weakref.ref(writer, forget)
+        self._lanes[key] = made
         return made
+
+
+_watches: weakref.WeakSet[_Watch] = weakref.WeakSet()
+
+
+def _forget_ready() -> None:
+    for watch in list(_watches):
+        watch.forget_ready()
+
+
+explicit.when_used.append(_forget_ready)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_ready)

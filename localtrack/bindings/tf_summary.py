@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from localtrack.bindings import BindingContext, Undo, argument
+from localtrack.bindings.summaries.backlog import Source
 from localtrack.bindings.summaries.board import board_of
 from localtrack.bindings.summaries.events import EventReader
 from localtrack.bindings.summaries.open_files import folders_of_writers
@@ -145,7 +146,7 @@ def _take_when_run(read: Any, writer: Any, step: Any, tensor: Any, about: tuple[
     script_ops.numpy_function(hand_over, [step, tensor, tag, metadata or b""], [], stateful=True)
 
 
-class _Late:
+class _Late(Source):
     """What a writer was given whose folder isn't known yet; it is looked for off the script's thread."""
 
     def __init__(self, watch: _Watch, writer: Any, kinds: frozenset[str] = frozenset()) -> None:
@@ -167,7 +168,7 @@ class _Late:
         return TENSOR_BYTES
 
 
-class _Operations:
+class _Operations(Source):
     """Reports what the operations of one folder's writers were given."""
 
     def __init__(self, events: EventReader) -> None:

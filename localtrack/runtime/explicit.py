@@ -9,7 +9,7 @@ Source: docs/how-to/integrations.md, "Beside the automatic captures".
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 SCALARS = "scalars"
@@ -32,6 +32,9 @@ _scope = _Scope()
 
 is_used = False
 """Whether anything was ever left alone in this process: what costs nothing to ask on the way of every point."""
+
+when_used: list[Callable[[], object]] = []
+"""Called when that becomes true, before anything is left alone."""
 
 
 def left() -> frozenset[str]:
@@ -76,7 +79,10 @@ class leaving:  # noqa: N801
 
     def __enter__(self) -> None:
         global is_used
-        is_used = True
+        if not is_used:
+            is_used = True
+            for tell in when_used:
+                tell()
         self._before = _scope.left
         _scope.left = self._before | self._kinds
 

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
+import struct
+import tempfile
 import threading
 import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from localtrack import Logger
-from localtrack.bindings.summaries.backlog import LOOK_EVERY, ROOM, ROOM_FOR_SMALL, Backlog
+from localtrack.bindings.summaries.backlog import LOOK_EVERY, ROOM, ROOM_FOR_SMALL, Backlog, Runs, Source
 from localtrack.bindings.summaries.board import Board
 from localtrack.bindings.summaries.events import EventReader
 from localtrack.bindings.summaries.histograms import COLUMNS, ROWS, HistogramHistory
 from localtrack.bindings.summaries.names import Names
+from localtrack.bindings.summaries.serialized import SerializedReader, _constant_part, _in_base_128
+from localtrack.fs.disk import Disk
+from localtrack.records.plain import replace
 from localtrack.runtime import current
 from localtrack.runtime.reporting import SessionReports
 from localtrack.services import reports
+from localtrack.store.journal import ScalarJournal
+from localtrack.store.journal_records import read_journal
 
 
 @pytest.fixture
@@ -132,7 +146,7 @@ def test_long_histories_stay_small():
     assert reported < 50
 
 
-class Kept:
+class Kept(Source):
     """A source that keeps what comes from it."""
 
     def __init__(self, size_bytes: int = 0) -> None:
@@ -150,11 +164,11 @@ class Kept:
         return self._size_bytes
 
 
-def do_all(take, items) -> None:
+def do_all(runs: Runs) -> None:
     """Let sources read their items."""
-    while items:
-        source, item = take(), take()
-        source.read(item)
+    for source, items in runs:
+        for item in items:
+            source.read(item)
 
 
 def test_backlog_keeps_order_and_loses_nothing():
@@ -164,10 +178,13 @@ def test_backlog_keeps_order_and_loses_nothing():
     threads = [threading.Thread(target=lambda s=s: [backlog.put(s, i) for i in range(2000)]) for s in sources]
     for thread in threads:
         thread.start()
+    lane = backlog.lane(Kept())
+    for number in range(2000):
+        backlog.add(lane, number)
     for thread in threads:
         thread.join()
     backlog.close()
-    for source in sources:
+    for source in (*sources, lane.source):
         assert source.items == list(range(2000))
 
 
@@ -192,10 +209,205 @@ def test_backlog_is_bounded(size_bytes, limit):
     backlog._is_awake = True  # no thread takes anything
     for number in range(2 * limit):
         backlog.put(source, number)
-        most = max(most, len(backlog.items) // 2)
+        most = max(most, backlog._waiting())
     assert most <= limit + 1
+    lane = backlog.lane(Kept(size_bytes))
+    for number in range(2 * limit):
+        backlog.add(lane, number)
+        assert backlog._waiting() <= limit + 1
     backlog.drain()
-    assert source.items == list(range(2 * limit))
+    assert source.items == lane.source.items == list(range(2 * limit))
+
+
+def test_items_in_any_number_come_only_while_the_thread_is_about_to_do_them(monkeypatch):
+    """The way that asks nothing is there from the first item until the thread takes them; who knew it then loses none."""
+    monkeypatch.setattr("localtrack.bindings.summaries.backlog.DELAY_S", 0.02)
+    shut, runs = [], []
+    backlog = Backlog(lambda found: runs.extend(found))
+    backlog.when_shut.append(lambda: shut.append(time.monotonic()))
+    lane = backlog.lane(Kept())
+    assert backlog.way_of(lane) is None
+    backlog.add(lane, 0)
+    way = backlog.way_of(lane)
+    assert way is not None
+    for number in range(1, 1000):
+        way(number)
+    deadline = time.monotonic() + 10
+    while not shut:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    assert backlog.way_of(lane) is None or len(shut) > 1
+    way(1000)  # a thread that had asked before, and was slow
+    while sum(len(items) for _, items in runs) < 1001:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    assert [item for source, items in runs for item in items] == list(range(1001))
+    backlog.close()
+
+
+def test_a_thread_that_is_busy_leaves_no_way_open():
+    """While what came before is being done, each new item is counted, so that not any number can wait."""
+    may_go, begun = threading.Event(), threading.Event()
+
+    def slow(runs: Runs) -> None:
+        begun.set()
+        assert may_go.wait(20)
+
+    backlog = Backlog(slow)
+    lane = backlog.lane(Kept(1 << 20))
+    backlog.add(lane, 0)
+    assert begun.wait(20)
+    for number in range(ROOM):
+        backlog.add(lane, number)
+        assert backlog.way_of(lane) is None
+    may_go.set()
+    backlog.close()
+
+
+def test_sources_are_done_in_the_order_of_their_items():
+    """Several lanes and what is put in beside them: as they came, also where the first lane was alone for a while."""
+    seen: list[tuple[str, int]] = []
+
+    class Named(Kept):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def read(self, item) -> None:
+            """Note it."""
+            seen.append((self.name, item))
+
+    backlog = Backlog(do_all)
+    backlog._is_awake = True  # no thread takes anything
+    one, two = backlog.lane(Named("one")), backlog.lane(Named("two"))
+    mixed = Named("mixed")
+    wanted = []
+    for number in range(300):
+        name = "one" if number < 5 else ("one", "two", "mixed", "two", "one")[number % 5]
+        wanted.append((name, number))
+        if name == "mixed":
+            backlog.put(mixed, number)
+        else:
+            backlog.add(one if name == "one" else two, number)
+    backlog.drain()
+    assert seen == wanted
+
+
+TAGS = ("loss", "loss/loss", "train/loss/a", "train_loss/a", "lr", "x" * 130)
+
+
+def event_of(tag: str, step: int, wall_time: float, value: float) -> bytes:
+    """Return an event of one scalar as protobuf serializes it."""
+    time_field = struct.pack("<Bd", 0x09, wall_time) if wall_time or math.copysign(1, wall_time) < 0 else b""
+    step_field = b"\x10" + _in_base_128(step % (1 << 64)) if step else b""
+    return time_field + step_field + _constant_part(tag) + struct.pack("<f", value)
+
+
+WALL_TIMES = st.sampled_from([1.7e9 + 0.25] * 8 + [0.0, -1.0, 1e-9, math.nan, math.inf, 1e300])
+STEPS = st.integers(0, 300) | st.sampled_from([0, 127, 128, 16_383, 16_384, (1 << 35) - 1, 1 << 35, -1, 2**63 - 1])
+LOOPS = st.tuples(
+    st.lists(st.sampled_from(TAGS), min_size=1, max_size=3), st.sampled_from([1, 40, 150, 400]), STEPS, st.integers(0, 3),
+    WALL_TIMES, st.booleans(),
+)  # fmt: skip
+
+
+def events_of(loops) -> dict[int, tuple[bytes, Any]]:
+    """Return events of loops that log some tags at growing steps: as bytes and as their classes would hold them."""
+    found: list[tuple[bytes, Any]] = []
+    for tags, count, first, by, wall_time, has_other in loops:
+        for number in range(count):
+            step = min(first + by * number, 2**63 - 1)
+            for tag, value in zip(tags, (0.5, math.nan, -number), strict=False):
+                data = event_of(tag, step, wall_time, value)
+                held = SimpleNamespace(tag=tag, simple_value=value, WhichOneof=lambda of: "simple_value")
+                summary = SimpleNamespace(value=[held])
+                found.append((data, SimpleNamespace(summary=summary, step=step, wall_time=wall_time)))
+        if has_other:
+            found.append((b"", SimpleNamespace(summary=SimpleNamespace(value=[]), step=0, wall_time=0.0)))
+    return found
+
+
+def recorded(events, sizes, folder: Path) -> tuple[Any, ...]:
+    """Return what a board makes of events that come in pieces of these sizes: series, states, failures."""
+    folder.mkdir(exist_ok=True)
+    journal = ScalarJournal(Disk(folder / "tmp"), folder / "scalars", "w", lambda error: None)
+    told: list[str] = []
+    session: Any = SimpleNamespace(writer=SimpleNamespace(scalars=journal))
+    board = Board(session, None, lambda place, error: told.append(str(error)))  # type: ignore[arg-type]
+    reader = SerializedReader(EventReader(board, "r", takes_hparams=False), dict(events).__getitem__)
+    items = [data for data, _ in events]
+    while items:
+        size = next(sizes)
+        board._do([(reader, items[:size])])
+        items = items[size:]
+    found: dict[Any, list[Any]] = {}
+    for path in sorted((folder / "scalars").glob("*.journal")):
+        names, points, _ = read_journal(path)
+        for number, iteration, time_us, value in points:
+            is_now = time_us > 1.75e15
+            found.setdefault(names[number], []).append((iteration, "now" if is_now else time_us, value))
+    states = {key: repr(replace(state, number=0)) for key, state in journal.series.items()}
+    journal.close()
+    return repr(sorted(found.items())), sorted(states.items()), bool(told)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(LOOPS, max_size=5), st.integers(100, 1000))
+@example([(["lr"], 400, first, 1, 1.7e9 + 0.25, False) for first in (0, 400, 500)], 400)
+@example([(["lr"], 400, first, 1, 1.7e9 + 0.25, False) for first in (0, 2**63 - 401, 0)], 400)
+def test_many_events_are_recorded_as_one_by_one(loops, size):
+    """Whatever tags, steps and times they have, and where two tags are one curve: the same points in the same order."""
+    events = events_of(loops)
+    with tempfile.TemporaryDirectory() as folder:
+        one = recorded(events, itertools.repeat(1), Path(folder) / "one")
+        many = recorded(events, itertools.repeat(size), Path(folder) / "many")
+    assert many == one
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        struct.pack("<Bd", 0x0A, 1.7e9) + b"\x10\x07",  # another field than the time
+        struct.pack("<Bd", 0x09, 1.7e9) + b"\x12\x07",  # another than the step
+        struct.pack("<Bd", 0x09, 1.7e9) + b"\x10\x87",  # a step that has no end
+        struct.pack("<Bd", 0x09, 1.7e9) + b"\x10\x07\x07",  # one that ends before its last byte
+        b"",
+    ],
+)  # fmt: skip
+def test_what_only_ends_like_a_scalar_is_parsed(tmp_path, start):
+    """One event among many that is not built like them: all are read one by one, and this one by protobuf."""
+    good, bad = event_of("lr", 7, 1.7e9, 0.5), start + _constant_part("lr") + struct.pack("<f", 0.5)
+    parsed: list[bytes] = []
+    held = SimpleNamespace(tag="lr", simple_value=0.5, WhichOneof=lambda of: "simple_value")
+
+    def parse(data: bytes) -> Any:
+        parsed.append(data)
+        return SimpleNamespace(summary=SimpleNamespace(value=[held]), step=7, wall_time=1.7e9)
+
+    board: Any = SimpleNamespace(names=Names(), scalar=lambda *about: None, scalars=lambda curves: len(curves) > 0)
+    reader = SerializedReader(EventReader(board, "r", takes_hparams=False), parse)
+    reader.read(good)
+    assert reader.read_all([good] * 300)
+    assert not reader.read_all([good] * 150 + [bad] * 150)
+    assert not reader.read_all([bad] * 300)
+
+
+@pytest.mark.parametrize("tags", [("loss",), ("train/loss", "valid/loss", "lr"), ("loss", "loss/loss")])
+def test_many_events_are_recorded_at_once(tmp_path, monkeypatch, tags):
+    """From 0 on and over the borders of a step's bytes: none is looked at by itself but the first, and shared curves."""
+    alone = []
+    scalar = Board.scalar
+    monkeypatch.setattr(Board, "scalar", lambda *about: (alone.append(about), scalar(*about)))
+    loop = (tags, 20_000 // len(tags), 0, 1, 1.7e9 + 0.25, False)
+    series, states, told = recorded(events_of([loop]), itertools.chain([1], itertools.repeat(2000)), tmp_path)
+    assert not told
+    if len(tags) == 2:
+        assert len(alone) == 20_000
+        assert "last_iteration=9999," in states[0][1]
+    else:
+        assert len(alone) <= 2001  # the first points of its second and third tag come together with others
+        assert len(states) == len(tags)
+        assert series.count("1700000000250000") == 20_000 // len(tags) * len(tags)
 
 
 def test_one_bad_item_costs_no_other(start):
@@ -205,7 +417,7 @@ def test_one_bad_item_costs_no_other(start):
     told = []
     board = Board(session, SessionReports(session), lambda place, error: told.append(str(error)))
 
-    class Source(Kept):
+    class Refusing(Kept):
         def read(self, item) -> None:
             """Report a point; refuse one of them."""
             if item == 3:
@@ -213,7 +425,7 @@ def test_one_bad_item_costs_no_other(start):
             graph = board.names.of("r").scalar("loss" if item < 6 else "after")
             board.scalar(graph, float(item), 2**63 - 1 if item == 5 else item)
 
-    source = Source()
+    source = Refusing()
     for number in range(5):
         board.backlog.put(source, number)
     board.names.of("r").scalar("loss").steps.added = 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import struct
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,12 @@ from localtrack.testing.bindings import BindingContract
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 WRITERS = ["torch.utils.tensorboard", "tensorboardX"]
+
+
+@pytest.fixture(autouse=True)
+def nothing_explicit(monkeypatch):
+    """Let each test begin as a process does, in which no integration has been used yet."""
+    monkeypatch.setattr(explicit, "is_used", False)
 
 
 def open_writer(package: str, folder: Path | str) -> Any:
@@ -114,6 +122,41 @@ def test_import_order(run, package, first):
     lines += ["writer.add_scalar('a/loss', 0.5, 3)", "print('GOT', task.get_reported_scalars(max_samples=0))"]
     ran = run("\n".join(lines), package=package.partition(".")[0])
     assert ran.lines == ["GOT {'a': {'loss': {'name': 'loss', 'x': [3], 'y': [0.5]}}}"]
+
+
+@pytest.mark.parametrize("package", WRITERS)
+def test_a_writer_outlives_its_task(start, tmp_path, package):
+    """Each run has the points of its time, also from a writer that goes on; between two runs they are nobody's."""
+    with open_writer(package, tmp_path / "run") as writer:
+        writer.add_scalar("loss", 0.0, 0)
+        for first in (1, 1001):
+            task = start(reuse_last_task_id=False)
+            for step in range(first, first + 500):
+                writer.add_scalar("loss", 0.5, step)
+            task.close()
+            writer.add_scalar("loss", 0.0, first + 500)
+            assert points(task) == {("loss", "loss"): [(step, 0.5) for step in range(first, first + 500)]}
+
+
+@pytest.mark.parametrize("package", WRITERS)
+def test_threads_with_writers_of_their_own(start, tmp_path, package):
+    """Several loops at full speed, longer than what is put by waits: each point is recorded once, in its order."""
+    task = start()
+
+    def log(name: str) -> None:
+        with open_writer(package, tmp_path / name) as writer:
+            for step in range(6000):
+                writer.add_scalar(f"{name}/loss", step / 2, step)
+
+    threads = [threading.Thread(target=log, args=(name,)) for name in ("one", "two", "three")]
+    threads[0].start()  # alone for a while
+    time.sleep(0.1)
+    for thread in threads[1:]:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wanted = [(step, step / 2) for step in range(6000)]
+    assert points(task) == {(name, "loss"): wanted for name in ("one", "two", "three")}
 
 
 @pytest.mark.parametrize("package", WRITERS)
@@ -226,11 +269,13 @@ def test_forked_child(start, tmp_path):
     """A writer in a forked child reports to the same task, once."""
     task = start()
     writer = open_writer("torch.utils.tensorboard", tmp_path / "parent")
-    writer.add_scalar("parent", 1.0, 1)
+    for step in (0, 1):
+        writer.add_scalar("parent", 1.0, step)
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
+            writer.add_scalar("parent", 3.0, 2)
             open_writer("torch.utils.tensorboard", tmp_path / "child").add_scalar("child", 2.0, 1)
             from localtrack.runtime import current
 
@@ -240,7 +285,7 @@ def test_forked_child(start, tmp_path):
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     writer.close()
-    assert points(task) == {("parent", "parent"): [(1, 1.0)], ("child", "child"): [(1, 2.0)]}
+    assert points(task) == {("parent", "parent"): [(0, 1.0), (1, 1.0), (2, 3.0)], ("child", "child"): [(1, 2.0)]}
 
 
 @pytest.mark.parametrize("package", WRITERS)

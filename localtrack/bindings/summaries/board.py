@@ -8,17 +8,16 @@ from __future__ import annotations
 import json
 import threading
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from localtrack.bindings import BindingContext, observing
 from localtrack.bindings.summaries import layouts
-from localtrack.bindings.summaries.backlog import Backlog
+from localtrack.bindings.summaries.backlog import Backlog, Runs, Source
 from localtrack.bindings.summaries.histograms import HistogramHistory
 from localtrack.bindings.summaries.names import Graph, Names
 from localtrack.services import figures
-from localtrack.store.journal import Reported
+from localtrack.store.journal import Columns, Reported
 from localtrack.store.scalars import SeriesPoints, read_scalars
 
 if TYPE_CHECKING:
@@ -26,7 +25,10 @@ if TYPE_CHECKING:
     from localtrack.runtime.session import Session
 
 SECTION = "TB_hparams"
-POINTS_AT_ONCE = 512
+LARGE = 1 << 61
+POINTS_AT_ONCE = 500  # more would be objects for the garbage collector to look at
+#: Points of one tag: where they go, and arrays of one length, not empty, of steps, values, and microseconds since 1970.
+Curve = tuple[Graph, Any, Any, Any]
 THRESHOLD_ROWS = ("TP", "FP", "TN", "FN", "Precision", "Recall")
 _boards: weakref.WeakKeyDictionary[Any, Board] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
@@ -49,28 +51,58 @@ class Board:
         self._reports = reports
         self._scalars = session.writer.scalars
         self._points: list[Reported] = []
+        self._columns: list[Columns] = []
         self._histograms: dict[tuple[str, str], HistogramHistory] = {}
         self._layouts: dict[str, list[layouts.Chart]] = {}
         self._lock = threading.Lock()
         self._failed = failed
         self.backlog = Backlog(self._do)
 
-    def _do(self, take: Callable[[], Any], items: deque[Any]) -> None:
+    def _do(self, runs: Runs) -> None:
         with observing():
-            while items:
-                some = iter([take() for _ in range(min(len(items), 2 * POINTS_AT_ONCE))])
-                for source, item in zip(some, some, strict=True):
-                    try:
-                        source.read(item)
-                    except Exception as error:  # the binding border
-                        self._failed("report", error)
-                self._write_points()
+            for source, items in self._left(runs):
+                for start in range(0, len(items), POINTS_AT_ONCE):
+                    self._read(source, items[start : start + POINTS_AT_ONCE])
+                    if len(self._points) >= POINTS_AT_ONCE:
+                        self._write_points()
+            self._write_points()
+
+    def _read(self, source: Source, items: list[Any]) -> None:
+        for item in items:
+            try:
+                source.read(item)
+            except Exception as error:  # the binding border
+                self._failed("report", error)
+
+    def _left(self, runs: Runs) -> Runs:
+        """Read what can be read at once; return what is to be read one by one, in its order.
+
+        What is read at once takes no new names, so that sources need not wait for each other with that.
+        """
+        by_source: dict[Source, list[Any]] = {}
+        for source, items in runs if len(runs) > 1 else ():
+            by_source.setdefault(source, []).extend(items)
+        done = {source for source, items in (by_source.items() if by_source else runs) if self._read_all(source, items)}
+        return [run for run in runs if run[0] not in done]
+
+    def _read_all(self, source: Source, items: list[Any]) -> bool:
+        try:
+            return source.read_all(items)
+        except Exception as error:  # the binding border
+            self._failed("report", error)
+        return False
 
     def _write_points(self) -> None:
         points, self._points = self._points, []
+        columns, self._columns = self._columns, []
         try:
             if points:
                 self._scalars.report_many(points)
+        except Exception as error:  # the binding border
+            self._failed("report", error)
+        try:
+            if columns:
+                self._scalars.report_columns(columns)
         except Exception as error:  # the binding border
             self._failed("report", error)
 
@@ -91,6 +123,23 @@ class Board:
             steps.last = step
             step += steps.added
         self._points.append((title, series, value, step, int(wall_time * 1e6)))
+
+    def scalars(self, curves: Sequence[Curve]) -> bool:
+        """Report points of several curves as :meth:`scalar` would; none where two of them count their steps together.
+
+        Args:
+            curves: the points, each curve's in the order in which they came.
+
+        Returns:
+            Whether they were reported.
+        """
+        if len({id(graph.steps) for graph, *_ in curves}) < len(curves):
+            return False
+        if any(graph.steps.added + (graph.steps.last or 0) > LARGE for graph, *_ in curves):  # some are beyond 64 bits
+            return False
+        for graph, steps, values, times_us in curves:
+            self._columns.append((graph.title, graph.series, values, graph.steps.next_all(steps), times_us))
+        return True
 
     def histogram(self, folder: str, tag: str, edges: Any, counts: Any, step: int) -> None:
         """Add a histogram to its tag's surface.

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from localtrack.bindings.summaries import layouts
+from localtrack.bindings.summaries.backlog import Source
 from localtrack.bindings.summaries.board import Board
 from localtrack.runtime import explicit
 
@@ -19,7 +20,7 @@ _HPARAMS_MODULES = (
 )
 
 
-class EventReader:
+class EventReader(Source):
     """Reports the events of the writers of one folder.
 
     Args:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import threading
+from typing import Any
 
 from localtrack.records.plain import dataclass
 from localtrack.runtime import binding_options
@@ -43,6 +44,15 @@ class Steps:
             self.added += last + (1 if step <= 0 else step)
         self.last = step
         return step + self.added
+
+    def next_all(self, steps: Any) -> Any:
+        """Return the iterations for an array of steps that follow each other."""
+        import numpy
+
+        if (self.last is not None and steps[0] < self.last) or (steps[1:] < steps[:-1]).any():
+            return numpy.array([self.next(step) for step in steps.tolist()], numpy.int64)
+        self.last = int(steps[-1])
+        return steps + self.added if self.added else steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +107,14 @@ class FolderNames:
             self._single = binding_options.tensorboard_single_series_per_graph
             self._scalars = {}
         return self._scalars.get(tag) or self._scalars.setdefault(tag, self._new_scalar(tag))
+
+    def known(self, tag: str) -> Graph | None:
+        """Return the graph that a scalar has had up to now, None where it needs a new one."""
+        is_as_grouped = (
+            self._grouped is binding_options.tensorboard_auto_group_scalars
+            and self._single is binding_options.tensorboard_single_series_per_graph
+        )
+        return self._scalars.get(tag) if is_as_grouped else None
 
     def scalars(self) -> dict[str, Graph]:
         """Return the graphs of the scalars that there are, by tag."""

@@ -1,4 +1,4 @@
-"""Reads scalars out of serialized events, a third of the cost of parsing them; parses all others.
+"""Reads scalars out of serialized events, a third of the cost of parsing them, of many at once a tenth; parses all others.
 
 An event of one scalar is always built alike: its time, its step, then what is the same for all points of a tag, and at the
 end the value. What is the same is compared byte by byte with what a tag's must be, so that nothing is guessed.
@@ -12,17 +12,20 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from localtrack.bindings.summaries.backlog import Source
+from localtrack.bindings.summaries.board import Curve
+from localtrack.bindings.summaries.columns import FEW, STEP, WALL_TIME, columns_of
 from localtrack.bindings.summaries.events import EventReader
 
 _HEAD = struct.Struct("<BdBB")
 _SHORTEST = 20  # an event of one scalar has more bytes
 _VALUE = struct.Struct("<f")
-_WALL_TIME, _STEP, _SUMMARY = 0x09, 0x10, 0x2A  # numbers and types of an event's fields
+_SUMMARY = 0x2A  # number and type of an event's field
 _VALUE_OF, _TAG, _SIMPLE_VALUE = b"\x0a", b"\x0a", b"\x15"  # of a summary's and of its value's
 _TAGS_KNOWN = 10_000
 
 
-class SerializedReader:
+class SerializedReader(Source):
     """Reports the serialized events of the writers of one folder.
 
     Args:
@@ -48,11 +51,11 @@ class SerializedReader:
     def read(self, data: bytes) -> None:
         """Report what an event holds."""
         field, wall_time, step_field, step = _HEAD.unpack_from(data) if len(data) > _SHORTEST else (0, 0.0, 0, 0)
-        if field != _WALL_TIME:
+        if field != WALL_TIME:
             self._events.read(self._parse(data))
             return
         at = _HEAD.size
-        if step_field != _STEP:
+        if step_field != STEP:
             step, at = 0, at - 2
         elif step >= 0x80:
             high = data[at]
@@ -68,6 +71,19 @@ class SerializedReader:
             if len(self._tags) >= _TAGS_KNOWN:
                 self._tags.clear()
             self._tags[data[at:-4]] = values[0].tag
+
+    def read_all(self, items: list[bytes]) -> bool:
+        """Report events at once if all are scalars of tags that are known, with many points of each."""
+        columns = columns_of(items, self._tags) if len(items) >= FEW and self._tags else None
+        if columns is None:
+            return False
+        curves: list[Curve] = []
+        for constant, steps, values, times_us in columns:
+            graph = self._events.names.known(self._tags[constant])
+            if graph is None:
+                return False
+            curves.append((graph, steps, values, times_us))
+        return self._events.board.scalars(curves)
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:
