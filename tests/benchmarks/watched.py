@@ -20,8 +20,8 @@ from types import MethodType
 from typing import Any
 
 MARK = "BENCHMARK "
-CALLS = 3000  # longer than what was put by waits, so that the recording runs beside the writer
-ROUNDS = 40
+CALLS = 20_000  # some 0.3 s, much longer than what was put by waits, so that the recording runs beside the writer
+ROUNDS = 24
 PAUSE_S = 0.1
 LIMIT_PERCENT = 10.0
 EVENT_FILES = {
