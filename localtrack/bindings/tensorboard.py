@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from localtrack.bindings import BindingContext, Undo, argument
-from localtrack.bindings.summaries.backlog import Lane, Put
+from localtrack.bindings.summaries.backlog import Put
 from localtrack.bindings.summaries.board import board_of
 from localtrack.bindings.summaries.events import EventReader
 from localtrack.bindings.summaries.serialized import SerializedReader
@@ -92,8 +92,8 @@ class _Watch:
         self._session: Any = _NoSession
         self._board: Any = None
         self._backlog: Any = None
-        self._lanes: dict[int, Lane] = {}
-        self._by_folder: dict[str, Lane] = {}
+        self._readers: dict[int, Any] = {}
+        self._by_folder: dict[str, Any] = {}
         self._writers: dict[int, Any] = {}
         #: How writers, by their ids, put something by of which nothing has to be asked: the run goes on, it may take any
         #: number of them, and no integration stands in.
@@ -111,18 +111,19 @@ class _Watch:
             self._begin()
         if self._backlog is None:
             return
-        lane, session, backlog = self._lane_of(writer), self._session, self._backlog
+        session, backlog = self._session, self._backlog
+        reader = self._readers.get(id(writer)) or self._new_reader(writer)
         if explicit.is_used:
             kinds = explicit.left()
             if explicit.EVENTS not in kinds:
-                backlog.put(lane.source.without(kinds) if kinds else lane.source, item)
+                backlog.put(reader.without(kinds) if kinds else reader, item)
             return
-        backlog.add(lane, item)
-        way = backlog.way_of(lane)
+        backlog.put(reader, item)
+        way = backlog.way_of(reader)
         if way is not None:
             self._ready[id(writer)] = way
-            is_live = self._lanes.get(id(writer)) is lane
-            if not backlog.is_open or explicit.is_used or session.closed or not is_live:  # since it was asked
+            goes_on = backlog.is_open and not session.closed and self._ctx.patch.is_live
+            if not goes_on or explicit.is_used or self._readers.get(id(writer)) is not reader:  # since it was asked
                 self.forget_ready()
 
     def forget_ready(self) -> None:
@@ -157,33 +158,30 @@ class _Watch:
 
     def _begin(self) -> None:
         """Take the run that the process has now; in a forked child, that is another one."""
-        session = self._ctx.session()
+        session, board = self._ctx.session(), board_of(self._ctx)
+        backlog = None if board is None else board.backlog
         if session is not None:
             session.on_close.append(self.forget_ready)
-        self._session, self._board = session or _NoSession, board_of(self._ctx)
-        self._backlog = None if self._board is None else self._board.backlog
-        if self._backlog is not None:
-            self._backlog.when_shut.append(self.forget_ready)
-        self._lanes, self._by_folder, self._writers = {}, {}, {}
+        if backlog is not None:
+            backlog.when_shut.append(self.forget_ready)
+        self._readers, self._by_folder, self._writers = {}, {}, {}
+        self._board, self._backlog = board, backlog
+        self._session = session or _NoSession  # last: another thread goes on as soon as there is one
 
-    def _lane_of(self, writer: Any) -> Lane:
-        lane = self._lanes.get(id(writer))
-        return self._new_lane(writer) if lane is None else lane
-
-    def _new_lane(self, writer: Any) -> Lane:
+    def _new_reader(self, writer: Any) -> Any:
         folder, key = self._folder_of(writer), id(writer)
         made = self._by_folder.get(folder)
         if made is None:
             events = EventReader(self._board, folder, takes_hparams=bool(self._ctx.option("report_hparams")))
-            made = self._by_folder.setdefault(folder, self._backlog.lane(self._reader_of(events)))
-        tables = self._lanes, self._writers, self._ready
+            made = self._by_folder.setdefault(folder, self._reader_of(events))
+        tables = self._readers, self._writers, self._ready
 
         def forget(reference: Any) -> None:  # its id may be another's then
             for table in tables:
                 table.pop(key, None)
 
         self._writers[key] = weakref.ref(writer, forget)
-        self._lanes[key] = made
+        self._readers[key] = made
         return made
 
 

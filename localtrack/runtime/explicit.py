@@ -29,6 +29,7 @@ class _Scope(threading.local):
 
 
 _scope = _Scope()
+_is_told = False
 
 is_used = False
 """Whether anything was ever left alone in this process: what costs nothing to ask on the way of every point."""
@@ -78,11 +79,12 @@ class leaving:  # noqa: N801
         self._kinds = kinds
 
     def __enter__(self) -> None:
-        global is_used
-        if not is_used:
+        global is_used, _is_told
+        if not _is_told:  # by each thread that comes here meanwhile
             is_used = True
             for tell in when_used:
                 tell()
+            _is_told = True
         self._before = _scope.left
         _scope.left = self._before | self._kinds
 

@@ -142,7 +142,7 @@ class ScalarJournal:
             raise refused
 
     def report_columns(self, columns: Iterable[Columns]) -> None:
-        """Append points that are columns of several series, at a fraction of :meth:`report_many`'s cost; else as that.
+        """Append points that are columns of several series, as :meth:`report_many` does and at a fraction of its cost.
 
         Args:
             columns: title, series, and of the points values (float64), iterations and ``time_us`` (int64, not 0): NumPy

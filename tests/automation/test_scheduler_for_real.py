@@ -61,7 +61,8 @@ def stop(process: subprocess.Popen[str]) -> str:
 def started(*command: str, cwd: Path) -> subprocess.Popen[str]:
     """Start a program."""
     return subprocess.Popen(
-        [sys.executable, *command], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ}
+        [sys.executable, *command], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},  # what a thread printed is not flushed for a process that is stopped
     )  # fmt: skip
 
 

@@ -178,13 +178,10 @@ def test_backlog_keeps_order_and_loses_nothing():
     threads = [threading.Thread(target=lambda s=s: [backlog.put(s, i) for i in range(2000)]) for s in sources]
     for thread in threads:
         thread.start()
-    lane = backlog.lane(Kept())
-    for number in range(2000):
-        backlog.add(lane, number)
     for thread in threads:
         thread.join()
     backlog.close()
-    for source in (*sources, lane.source):
+    for source in sources:
         assert source.items == list(range(2000))
 
 
@@ -211,12 +208,12 @@ def test_backlog_is_bounded(size_bytes, limit):
         backlog.put(source, number)
         most = max(most, backlog._waiting())
     assert most <= limit + 1
-    lane = backlog.lane(Kept(size_bytes))
+    other = Kept(size_bytes)
     for number in range(2 * limit):
-        backlog.add(lane, number)
+        backlog.put(other, number)
         assert backlog._waiting() <= limit + 1
     backlog.drain()
-    assert source.items == lane.source.items == list(range(2 * limit))
+    assert source.items == other.items == list(range(2 * limit))
 
 
 def test_items_in_any_number_come_only_while_the_thread_is_about_to_do_them(monkeypatch):
@@ -225,10 +222,10 @@ def test_items_in_any_number_come_only_while_the_thread_is_about_to_do_them(monk
     shut, runs = [], []
     backlog = Backlog(lambda found: runs.extend(found))
     backlog.when_shut.append(lambda: shut.append(time.monotonic()))
-    lane = backlog.lane(Kept())
-    assert backlog.way_of(lane) is None
-    backlog.add(lane, 0)
-    way = backlog.way_of(lane)
+    source = Kept()
+    assert backlog.way_of(source) is None
+    backlog.put(source, 0)
+    way = backlog.way_of(source)
     assert way is not None
     for number in range(1, 1000):
         way(number)
@@ -236,7 +233,7 @@ def test_items_in_any_number_come_only_while_the_thread_is_about_to_do_them(monk
     while not shut:
         assert time.monotonic() < deadline
         time.sleep(0.001)
-    assert backlog.way_of(lane) is None or len(shut) > 1
+    assert backlog.way_of(source) is None or len(shut) > 1
     way(1000)  # a thread that had asked before, and was slow
     while sum(len(items) for _, items in runs) < 1001:
         assert time.monotonic() < deadline
@@ -254,18 +251,18 @@ def test_a_thread_that_is_busy_leaves_no_way_open():
         assert may_go.wait(20)
 
     backlog = Backlog(slow)
-    lane = backlog.lane(Kept(1 << 20))
-    backlog.add(lane, 0)
+    source = Kept(1 << 20)
+    backlog.put(source, 0)
     assert begun.wait(20)
     for number in range(ROOM):
-        backlog.add(lane, number)
-        assert backlog.way_of(lane) is None
+        backlog.put(source, number)
+        assert backlog.way_of(source) is None
     may_go.set()
     backlog.close()
 
 
 def test_sources_are_done_in_the_order_of_their_items():
-    """Several lanes and what is put in beside them: as they came, also where the first lane was alone for a while."""
+    """As they came, also where the first source was alone for a while."""
     seen: list[tuple[str, int]] = []
 
     class Named(Kept):
@@ -279,16 +276,12 @@ def test_sources_are_done_in_the_order_of_their_items():
 
     backlog = Backlog(do_all)
     backlog._is_awake = True  # no thread takes anything
-    one, two = backlog.lane(Named("one")), backlog.lane(Named("two"))
-    mixed = Named("mixed")
+    sources = {name: Named(name) for name in ("one", "two", "three")}
     wanted = []
     for number in range(300):
-        name = "one" if number < 5 else ("one", "two", "mixed", "two", "one")[number % 5]
+        name = "one" if number < 5 else ("one", "two", "three", "two", "one")[number % 5]
         wanted.append((name, number))
-        if name == "mixed":
-            backlog.put(mixed, number)
-        else:
-            backlog.add(one if name == "one" else two, number)
+        backlog.put(sources[name], number)
     backlog.drain()
     assert seen == wanted
 

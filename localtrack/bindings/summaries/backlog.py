@@ -6,7 +6,6 @@ Source: tests/benchmarks, "one add_scalar".
 from __future__ import annotations
 
 import contextlib
-import itertools
 import threading
 import time
 from collections import deque
@@ -41,35 +40,6 @@ class Source:
         raise NotImplementedError
 
 
-class _Mixed(Source):
-    """What comes from many sources in turn: each item is a source and an item of its."""
-
-    def read(self, item: Any) -> None:
-        source, own = item
-        source.read(own)
-
-    def size_of(self, item: Any) -> int:
-        source, own = item
-        return int(source.size_of(own))
-
-
-class Lane:
-    """The items of one source that wait their turn."""
-
-    __slots__ = ("_append", "_turns", "source", "take")
-
-    def __init__(self, source: Source, turns: deque[Lane]) -> None:
-        items: deque[Any] = deque()
-        self.source = source
-        self._append, self.take = items.append, items.popleft
-        self._turns = turns
-
-    def put(self, item: Any) -> None:
-        """Add an item, then its turn, so that who takes a turn finds an item."""
-        self._append(item)
-        self._turns.append(self)
-
-
 Put = Callable[[Any], object]
 #: Items of a source in their order, then those of the next.
 Runs = list[tuple[Source, list[Any]]]
@@ -85,57 +55,55 @@ class Backlog:
         process: does items in their order; must not raise.
 
     Attributes:
-        is_open: whether items may come in any number: while the thread sleeps for a moment, and does them all then.
+        is_open: whether items may come in any number: from the first until the thread takes them, 50 ms later.
         when_shut: called when that ends, to forget what :meth:`way_of` said.
     """
 
     def __init__(self, process: Callable[[Runs], object]) -> None:
         self._process = process
-        self._turns: deque[Lane] = deque()
-        self._mixed = Lane(_Mixed(), self._turns)
-        #: Items of the first lane, as long as nothing else puts any in: they need no turns.
+        #: Items of the first source, as long as no other puts any in.
         self._alone: deque[Any] = deque()
-        self._first: Lane | None = None
+        self._first: Source | None = None
         self._are_many = False
+        #: Sources and items in turn: pairs would be objects for the garbage collector.
+        self._mixed: deque[Any] = deque()
         #: With more than so many items the one who adds one looks after them; with any while the thread waits for some.
         self._limit = -1
         self._lock = threading.RLock()
-        self._state_lock = threading.Lock()  # of the limit and of being awake; never held while anything is done
+        self._state_lock = threading.RLock()  # of the limit and of being awake; never held while anything is done
         self._wake = threading.Event()
         self._is_awake = self._is_busy = False
-        self._is_over = False
+        self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self.is_open = False
         self.when_shut: list[Callable[[], object]] = []
 
-    def lane(self, source: Source) -> Lane:
-        """Return a lane for the items of a source that has many."""
-        made = Lane(source, self._turns)
-        if self._first is None:
-            self._first = made
-        return made
-
     def put(self, source: Source, item: Any) -> None:
         """Add an item."""
-        self.add(self._mixed, (source, item))
-
-    def add(self, lane: Lane, item: Any) -> None:
-        """Add an item to a lane."""
-        if lane is not self._first and not self._are_many:
+        if self._first is None:
+            with self._state_lock:
+                self._first = self._first or source
+        if source is not self._first and not self._are_many:
             self._are_many = True
             self.shut()
-        (lane.put if self._are_many else self._alone.append)(item)
+        if self._are_many:
+            self._mixed.extend((source, item))  # in one step: no other thread comes between the two
+        else:
+            self._alone.append(item)
         if self._waiting() > self._limit:
-            self._tend(lane, item)
+            self._tend(source, item)
 
-    def way_of(self, lane: Lane) -> Put | None:
-        """Return what adds an item to a lane at the least cost, until it is shut; None when it is shut.
+    def way_of(self, source: Source) -> Put | None:
+        """Return what adds an item of a source at the least cost, until it is shut; None when it is shut.
 
         Another thread may shut it meanwhile: who keeps the way has to look at :attr:`is_open` once more.
         """
         if not self.is_open:
             return None
-        return lane.put if self._are_many or lane is not self._first else self._alone.append
+        if source is self._first and not self._are_many:
+            return self._alone.append
+        extend = self._mixed.extend
+        return lambda item: extend((source, item))
 
     def shut(self) -> None:
         """Let each who adds an item look whether too much waits."""
@@ -153,26 +121,32 @@ class Backlog:
 
     def close(self) -> None:
         """Do all that waits, and end the thread."""
-        self._is_over = True
+        self._over.set()
         self._wake.set()
         self.shut()
         self.drain()
 
     def _waiting(self) -> int:
-        return len(self._alone) + len(self._turns)
+        return len(self._alone) + len(self._mixed) // 2
 
     def _taken(self) -> Runs:
+        """Take some items, first what came when one source was alone."""
         if self._alone and self._first is not None:
             take = self._alone.popleft
-            return [(self._first.source, [take() for _ in range(min(len(self._alone), AT_ONCE))])]
-        turn = self._turns.popleft
-        turns = [turn() for _ in range(min(len(self._turns), AT_ONCE))]
-        return [(lane.source, [lane.take() for lane in run]) for lane, run in itertools.groupby(turns)]
+            return [(self._first, [take() for _ in range(min(len(self._alone), AT_ONCE))])]
+        take = self._mixed.popleft
+        some = iter([take() for _ in range(min(len(self._mixed), 2 * AT_ONCE))])
+        runs: Runs = []
+        for source, item in zip(some, some, strict=True):
+            if not runs or runs[-1][0] is not source:
+                runs.append((source, []))
+            runs[-1][1].append(item)
+        return runs
 
-    def _tend(self, lane: Lane, item: Any) -> None:
+    def _tend(self, source: Source, item: Any) -> None:
         """Wake the thread, or see to it that what waits stays bounded; the item has just been added."""
         waiting = self._waiting()
-        is_too_much = waiting > ROOM_FOR_SMALL or (waiting > ROOM and lane.source.size_of(item) > SMALL_BYTES)
+        is_too_much = waiting > ROOM_FOR_SMALL or (waiting > ROOM and source.size_of(item) > SMALL_BYTES)
         with self._state_lock:
             if not self._is_awake:
                 self._wake_up()
@@ -182,15 +156,17 @@ class Backlog:
 
     def _wake_up(self) -> None:
         self._is_awake = True
-        self.is_open = not self._is_busy
         self._wake.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="localtrack-summaries", daemon=True)
-            with contextlib.suppress(RuntimeError):  # the process ends: its end does what waits
+            with contextlib.suppress(
+                RuntimeError
+            ):  # the process ends, or may have no more: those who add do what waits
                 self._thread.start()
+        self.is_open = not self._is_busy and self._thread.ident is not None
 
     def _run(self) -> None:
-        while self._wake.wait() and not self._is_over:
+        while not self._over.is_set() and self._wake.wait() and not self._over.is_set():
             self.is_open = True
             time.sleep(DELAY_S)
             self._wake.clear()

@@ -77,7 +77,7 @@ class Board:
     def _left(self, runs: Runs) -> Runs:
         """Read what can be read at once; return what is to be read one by one, in its order.
 
-        What is read at once takes no new names, so that sources need not wait for each other with that.
+        What is read at once takes no new names, and counts steps with no other source: it need not wait for those before it.
         """
         by_source: dict[Source, list[Any]] = {}
         for source, items in runs if len(runs) > 1 else ():
@@ -135,10 +135,12 @@ class Board:
         """
         if len({id(graph.steps) for graph, *_ in curves}) < len(curves):
             return False
-        if any(graph.steps.added + (graph.steps.last or 0) > LARGE for graph, *_ in curves):  # some are beyond 64 bits
-            return False
-        for graph, steps, values, times_us in curves:
-            self._columns.append((graph.title, graph.series, values, graph.steps.next_all(steps), times_us))
+        if any(abs(graph.steps.added) + abs(graph.steps.last or 0) > LARGE for graph, *_ in curves):
+            return False  # some are beyond 64 bits
+        self._columns += [
+            (graph.title, graph.series, values, graph.steps.next_all(steps), times_us)
+            for graph, steps, values, times_us in curves
+        ]
         return True
 
     def histogram(self, folder: str, tag: str, edges: Any, counts: Any, step: int) -> None:

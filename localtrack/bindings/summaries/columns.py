@@ -22,7 +22,7 @@ _STEP_SIZES = (2, 1, 3, 4, 5, 0)  # in bytes of seven bits each; a step of 0 has
 _LATEST_S = 9e12  # as microseconds they need 64 bits
 
 #: What is the same for a tag's events; arrays of their steps (int64), values (float64), and microseconds since 1970 (int64).
-Columns = tuple[bytes, Any, Any, Any]
+TagColumns = tuple[bytes, Any, Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class _Piece:
     step_bytes: int
 
 
-def columns_of(items: Sequence[bytes], known: Container[bytes]) -> list[Columns] | None:
+def columns_of(items: Sequence[bytes], known: Container[bytes]) -> list[TagColumns] | None:
     """Return the columns of events, those of one tag in their order.
 
     Args:
@@ -53,7 +53,7 @@ def columns_of(items: Sequence[bytes], known: Container[bytes]) -> list[Columns]
     if _tags_of_some(items) * FEW > len(items) or b"" in items:
         return None
     pieces: dict[bytes, list[_Piece]] = defaultdict(list)
-    few_left = len(items) // _ITEMS_A_FEW
+    few_left = max(1, len(items) // _ITEMS_A_FEW)
     for rows, places in _by_length(items):
         while len(rows):
             first = rows[0].tobytes()
@@ -135,4 +135,5 @@ def _merged(pieces: Sequence[_Piece]) -> tuple[Any, Any, Any]:
     if len(pieces) > 1:
         order = numpy.argsort(numpy.concatenate([piece.places for piece in pieces]))
         steps, values, times = steps[order], values[order], times[order]
-    return steps, values.astype(numpy.float64), times
+    with numpy.errstate(invalid="ignore"):  # a NaN that signals becomes a quiet one
+        return steps, values.astype(numpy.float64), times

@@ -39,6 +39,7 @@ class EventReader(Source):
         self.board = board
         self._folder = folder
         self.names = board.names.of(folder)
+        self.names.readers += 1
         self._takes_hparams = takes_hparams
         self.takes_scalars = takes_scalars
         self._plugins: dict[str, str] = {}

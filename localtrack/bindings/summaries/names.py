@@ -88,9 +88,13 @@ class FolderNames:
     Args:
         names: those of the whole run.
         folder: its path, with slashes.
+
+    Attributes:
+        readers: how many report tags of this folder, and count their steps together.
     """
 
     def __init__(self, names: Names, folder: str) -> None:
+        self.readers = 0
         self._names = names
         self._folder = folder
         self._scalars: dict[str, Graph] = {}

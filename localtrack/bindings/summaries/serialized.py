@@ -73,8 +73,13 @@ class SerializedReader(Source):
             self._tags[data[at:-4]] = values[0].tag
 
     def read_all(self, items: list[bytes]) -> bool:
-        """Report events at once if all are scalars of tags that are known, with many points of each."""
-        columns = columns_of(items, self._tags) if len(items) >= FEW and self._tags else None
+        """Report events at once if all are scalars of tags that are known, with many points of each.
+
+        Not where another reads the same folder, too: then it counts in which order theirs come.
+        """
+        if len(items) < FEW or not self._tags or self._events.names.readers > 1:
+            return False
+        columns = columns_of(items, self._tags)
         if columns is None:
             return False
         curves: list[Curve] = []
