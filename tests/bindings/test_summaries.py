@@ -261,6 +261,33 @@ def test_a_thread_that_is_busy_leaves_no_way_open():
     backlog.close()
 
 
+def test_without_a_thread_whoever_adds_does_what_waits(monkeypatch):
+    """A process that may have no more threads: no way is open, and what waits is bounded."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    backlog, source = Backlog(do_all), Kept()
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for number in range(ROOM_FOR_SMALL + 10):
+        backlog.put(source, number)
+        assert backlog.way_of(source) is None
+    assert len(source.items) > ROOM_FOR_SMALL
+    backlog.close()
+    assert source.items == list(range(ROOM_FOR_SMALL + 10))
+
+
+def test_the_thread_ends_with_the_backlog():
+    """Also when that is closed while the thread sleeps its moment."""
+    backlog = Backlog(do_all)
+    backlog.put(Kept(), 1)
+    thread = backlog._thread
+    assert thread is not None
+    backlog.close()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
 def test_sources_are_done_in_the_order_of_their_items():
     """As they came, also where the first source was alone for a while."""
     seen: list[tuple[str, int]] = []

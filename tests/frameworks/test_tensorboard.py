@@ -31,6 +31,7 @@ WRITERS = ["torch.utils.tensorboard", "tensorboardX"]
 def nothing_explicit(monkeypatch):
     """Let each test begin as a process does, in which no integration has been used yet."""
     monkeypatch.setattr(explicit, "is_used", False)
+    monkeypatch.setattr(explicit, "_is_told", False)
 
 
 def open_writer(package: str, folder: Path | str) -> Any:
@@ -255,6 +256,16 @@ def test_grouping(start, tmp_path, package):
     finally:
         Logger.tensorboard_auto_group_scalars(False)
         Logger.tensorboard_single_series_per_graph(False)
+
+
+def test_two_libraries_in_one_folder(start, tmp_path):
+    """Their points of one tag are one curve, whose steps do not start anew with each of them."""
+    task = start()
+    with open_writer("torch.utils.tensorboard", tmp_path) as one, open_writer("tensorboardX", tmp_path) as two:
+        for step in range(1500):
+            one.add_scalar("loss", 1.0, 2 * step)
+            two.add_scalar("loss", 2.0, 2 * step + 1)
+    assert points(task) == {("loss", "loss"): [(step, 1.0 + step % 2) for step in range(3000)]}
 
 
 def test_second_format(start, tmp_path):
