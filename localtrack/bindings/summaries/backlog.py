@@ -159,9 +159,7 @@ class Backlog:
         self._wake.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="localtrack-summaries", daemon=True)
-            with contextlib.suppress(
-                RuntimeError
-            ):  # the process ends, or may have no more: those who add do what waits
+            with contextlib.suppress(RuntimeError):  # no more threads may be: those who add items do what waits
                 self._thread.start()
         self.is_open = not self._is_busy and self._thread.ident is not None
 
