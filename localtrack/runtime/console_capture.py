@@ -5,7 +5,11 @@ Source: ClearML's ``auto_connect_streams``; docs/explanation/runs.md, "The conso
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
+import sys
+import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +59,8 @@ class ConsoleCapture:
         )
         self._tee.install()
         self._session.writer.on_tick.append(self._tee.flush_old_partials)
+        if self._session.role != OWNER:
+            _settle_before_results(self._tee)
 
     def remove_tee(self) -> None:
         """Give Python's streams back."""
@@ -69,10 +75,17 @@ class ConsoleCapture:
 
     def abandon(self) -> None:
         """In a forked child: leave what is the parent's; the first line that the child prints attaches it to the task."""
-        if self._tee is not None:
-            self._tee.rebind(_write_to_current)
+        tee = self._tee
+        if tee is not None:
+            tee.rebind(lambda code, texts: _write_to_current(tee, code, texts))
+            _settle_before_results(tee)
         if self._descriptors is not None:
             self._descriptors.abandon()
+
+    def adopt(self, tee: ConsoleTee) -> None:
+        """In a forked child: record what it prints through the tee that it has from its parent, until its run has ended."""
+        self._tee = tee
+        tee.write_to(self._session.writer.console.write_texts)
 
     def _capture_descriptors(self) -> Callable[[Any], bool]:
         """Capture the descriptors, where that is asked for; returns what tells which streams are captured by them."""
@@ -96,9 +109,36 @@ class ConsoleCapture:
             self._tee.take_left()
 
 
-def _write_to_current(code: str, texts: list[str]) -> None:
+def _write_to_current(tee: ConsoleTee, code: str, texts: list[str]) -> None:
     from localtrack.runtime import current
 
     session = current.get()
     if session is not None:
+        session.console.adopt(tee)
         session.writer.console.write_texts(code, texts)
+
+
+_of_child: ConsoleTee | None = None
+
+
+def _settle_before_results(tee: ConsoleTee) -> None:
+    """Record what this child prints before it hands a result to its parent, who may end it without notice then.
+
+    ``multiprocessing.Pool`` does so as soon as it has all results. A result is pickled before it takes its turn on the way;
+    what other threads hand over goes on as it is, since only a thread that prints may flush the stream.
+    """
+    global _of_child
+    _of_child = tee
+    pickler: Any = getattr(sys.modules.get("multiprocessing.reduction"), "ForkingPickler", None)
+    if pickler is None or hasattr(pickler.dumps, "__wrapped__"):
+        return
+    dumps = pickler.dumps.__func__
+
+    @functools.wraps(dumps)
+    def dumps_settled(cls: Any, obj: Any, protocol: Any = None) -> Any:
+        if _of_child is not None and threading.current_thread() is threading.main_thread():
+            with contextlib.suppress(Exception):  # a result goes on its way, whatever is recorded
+                _of_child.settle()
+        return dumps(cls, obj, protocol)
+
+    pickler.dumps = classmethod(dumps_settled)

@@ -66,11 +66,12 @@ class LineCollector:
         waiting: what was printed and is not cut into lines yet; always the same list.
         limit: so many parts may wait without a look; 0 while what is printed does not wait for the pace.
         copy: takes what is printed in a flood, where the stream allows it.
+        sink: gets the lines.
     """
 
     def __init__(self, code: str, sink: Sink, pace: Pace | None = None) -> None:
         self._code = code
-        self._sink = sink
+        self.sink = sink
         self._pace = pace
         self.waiting: list[str] = []
         self.limit = 0
@@ -204,7 +205,7 @@ class LineCollector:
     def _hand_on(self) -> None:
         ready, self._ready = self._ready, []
         if ready:
-            self._sink(self._code, ready)
+            self.sink(self._code, ready)
 
     def _take(self, text: str, moment: float) -> None:
         if self._region is not None or ("\x1b" in text and re.search(_DRAWING, text)):
@@ -259,7 +260,7 @@ class LineCollector:
         self._region = None
         self._ready = []
         self._partial = ""
-        self._sink = sink
+        self.sink = sink
 
     def end_copy(self, *, for_good: bool = False) -> None:
         """Copy below the stream no more, and record what is left of it before what is printed from now on.

@@ -122,7 +122,7 @@ class Session:
         self.notebook: NotebookWatch | None = None
         self._capture: threading.Thread | None = None
         self._hurry: Callable[[], None] = lambda: None
-        self._console = ConsoleCapture(self)
+        self.console = ConsoleCapture(self)
         self._exits: ExitWatch | None = None
         self._signals: SignalWatch | None = None
         self._is_ending = False
@@ -181,7 +181,7 @@ class Session:
         self.writer.register()
         self.ctx.writer = self.writer.id
         if self.role == CHILD:
-            self._console.install()
+            self.console.install()
             if self.is_rank:
                 self._watch_exit()
                 self._tell_children()
@@ -191,7 +191,7 @@ class Session:
             self._start_child()
             return
         self._tell_children()
-        self._console.install()
+        self.console.install()
         self.notebook = running_notebook(self) if not self.options.remote else None
         self._watch_exit()
         self._signals = SignalWatch(self._end_by_signal, self.pid, self._note_signal)
@@ -331,8 +331,8 @@ class Session:
             self._guarded(self.bindings.remove)
         if self.argument_feed is not None:
             self._guarded(self.argument_feed.remove)
-        self._guarded(self._console.remove_tee)
-        self._guarded(self._console.give_back_descriptors)
+        self._guarded(self.console.remove_tee)
+        self._guarded(self.console.give_back_descriptors)
         if self._exits is not None:
             self._exits.remove()
         if not exiting:
@@ -513,5 +513,5 @@ class Session:
         self.writer.forget()
         if self.bindings is not None:
             self.bindings.renew_lock()
-        self._console.abandon()
+        self.console.abandon()
         atexit.unregister(self._at_exit)

@@ -71,11 +71,60 @@ assert child.exitcode == -15
 """
 
 
-def run(ctx: StoreContext, tmp_path: Path, body: str, source: str = WORK) -> tuple[str, str]:
+PRINTING = """
+import multiprocessing, sys
+from concurrent.futures import ProcessPoolExecutor
+from localtrack import Task
+
+COUNT = {count}
+
+def say(number):
+    print(f"item {{number}} is done")
+    return number
+
+def say_all(first, by):
+    for number in range(first, COUNT, by):
+        say(number)
+
+def go_on(first, by):
+    say(first)
+    child = multiprocessing.get_context("fork").Process(target=say_all, args=(first + by, by))
+    child.start()
+    child.join()
+
+def start(target):
+    children = [context.Process(target=target, args=(n, 2)) for n in range(2)]
+    [child.start() for child in children]
+    [child.join() for child in children]
+
+def attach():
+    assert Task.current_task() is not None
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("{method}")
+    task = Task.init(project_name="children", task_name="run", reuse_last_task_id=False)
+    print("ID", task.id, flush=True)
+    BODY
+"""
+PRINTERS = {
+    "pool": """
+        with context.Pool(2, attach if COUNT > 100 else None) as pool:  # which terminates its workers
+            pool.map(say, range(COUNT), chunksize=COUNT // 4)
+    """,
+    "executor": """
+        with ProcessPoolExecutor(2, mp_context=context) as pool:
+            list(pool.map(say, range(COUNT), chunksize=COUNT // 4))
+    """,
+    "process": "start(say_all)",
+    "grandchild": "start(go_on)",
+}
+
+
+def run(ctx: StoreContext, tmp_path: Path, body: str, source: str = WORK, **environ: str) -> tuple[str, str]:
     """Run a script with children; return the task's id and what went to stderr."""
     script = tmp_path / "script.py"
     script.write_text(source.replace("    BODY", textwrap.indent(textwrap.dedent(body), "    ")))
-    environment = {**os.environ, "LOCALTRACK_ROOT": str(ctx.store.root)}
+    environment = {**os.environ, "LOCALTRACK_ROOT": str(ctx.store.root), **environ}
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment, timeout=100)
     assert done.returncode == 0, done.stderr
     return next(line.split()[1] for line in done.stdout.splitlines() if line.startswith("ID ")), done.stderr
@@ -99,6 +148,27 @@ def test_multiprocessing(ctx: StoreContext, tmp_path: Path, method: str, body: s
     assert record.last_metrics["child"]["rank 3"]["last"] == 52.0
     lines = sorted(line.text for line in reports.console(folder) if line.text.startswith("hello"))
     assert lines == [f"hello from {number}" for number in range(count)]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("count", [40, 3000])
+@pytest.mark.parametrize("name", PRINTERS)
+def test_what_forked_children_print_is_in_the_log(
+    ctx: StoreContext, tmp_path: Path, name: str, count: int, unbuffered: str
+) -> None:
+    """Each line once, few or a flood of them, also of workers that a pool ends as soon as it has their results."""
+    source = PRINTING.format(count=count, method="fork")
+    task_id, _ = run(ctx, tmp_path, PRINTERS[name], source, PYTHONUNBUFFERED=unbuffered)
+    lines = [line.text for line in reports.console(tasks.folder_of(ctx, task_id)) if line.text.startswith("item")]
+    assert sorted(lines) == sorted(f"item {number} is done" for number in range(count))
+
+
+def test_what_spawned_workers_print_is_in_the_log(ctx: StoreContext, tmp_path: Path) -> None:
+    """Of workers that have asked for the task; their pool ends them as soon as it has their results."""
+    source = PRINTING.format(count=2000, method="spawn")
+    task_id, _ = run(ctx, tmp_path, PRINTERS["pool"], source)
+    lines = [line.text for line in reports.console(tasks.folder_of(ctx, task_id)) if line.text.startswith("item")]
+    assert sorted(lines) == sorted(f"item {number} is done" for number in range(2000))
 
 
 @pytest.mark.parametrize("body", [SUBPROCESS, RAW_FORK], ids=["subprocess", "os.fork"])
