@@ -5,14 +5,11 @@ Source: ClearML's ``auto_connect_streams``; docs/explanation/runs.md, "The conso
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import os
-import sys
-import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from localtrack.runtime import child_processes
 from localtrack.runtime.ownership import CAPTURED_VARIABLE, OWNER
 from localtrack.runtime.tee import ConsoleTee
 
@@ -60,7 +57,7 @@ class ConsoleCapture:
         self._tee.install()
         self._session.writer.on_tick.append(self._tee.flush_old_partials)
         if self._session.role != OWNER:
-            _settle_before_results(self._tee)
+            child_processes.before_results(self._tee.settle)
 
     def remove_tee(self) -> None:
         """Give Python's streams back."""
@@ -78,7 +75,7 @@ class ConsoleCapture:
         tee = self._tee
         if tee is not None:
             tee.rebind(lambda code, texts: _write_to_current(tee, code, texts))
-            _settle_before_results(tee)
+            child_processes.before_results(tee.settle)
         if self._descriptors is not None:
             self._descriptors.abandon()
 
@@ -116,29 +113,3 @@ def _write_to_current(tee: ConsoleTee, code: str, texts: list[str]) -> None:
     if session is not None:
         session.console.adopt(tee)
         session.writer.console.write_texts(code, texts)
-
-
-_of_child: ConsoleTee | None = None
-
-
-def _settle_before_results(tee: ConsoleTee) -> None:
-    """Record what this child prints before it hands a result to its parent, who may end it without notice then.
-
-    ``multiprocessing.Pool`` does so as soon as it has all results. A result is pickled before it takes its turn on the way;
-    what other threads hand over goes on as it is, since only a thread that prints may flush the stream.
-    """
-    global _of_child
-    _of_child = tee
-    pickler: Any = getattr(sys.modules.get("multiprocessing.reduction"), "ForkingPickler", None)
-    if pickler is None or hasattr(pickler.dumps, "__wrapped__"):
-        return
-    dumps = pickler.dumps.__func__
-
-    @functools.wraps(dumps)
-    def dumps_settled(cls: Any, obj: Any, protocol: Any = None) -> Any:
-        if _of_child is not None and threading.current_thread() is threading.main_thread():
-            with contextlib.suppress(Exception):  # a result goes on its way, whatever is recorded
-                _of_child.settle()
-        return dumps(cls, obj, protocol)
-
-    pickler.dumps = classmethod(dumps_settled)

@@ -9,7 +9,6 @@ import atexit
 import json
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -21,6 +20,7 @@ from localtrack.errors import LocaltrackError, LostClaimError, StoreError
 from localtrack.records.plain import dataclass, field, replace
 from localtrack.records.status import Status
 from localtrack.records.task import Json, TaskRecord
+from localtrack.runtime import child_processes
 from localtrack.runtime.aborting import AbortCallback
 from localtrack.runtime.argument_watch import ArgumentWatch
 from localtrack.runtime.console_capture import ConsoleCapture
@@ -232,10 +232,7 @@ class Session:
     def _start_child(self) -> None:
         self.writer.start()
         atexit.register(self._at_exit)
-        finalize = sys.modules.get("multiprocessing.util")
-        if finalize is not None:
-            # children of multiprocessing leave by os._exit: atexit never runs there, these finalizers do
-            finalize.Finalize(None, self._at_exit, exitpriority=0)
+        child_processes.at_end(self._at_exit)  # those of multiprocessing leave by os._exit: atexit never runs there
 
     def _bind_frameworks(self) -> None:
         if self.options.remote:

@@ -163,6 +163,34 @@ def test_what_forked_children_print_is_in_the_log(
     assert sorted(lines) == sorted(f"item {number} is done" for number in range(count))
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_the_exception_of_a_child_is_in_the_log(ctx: StoreContext, tmp_path: Path, method: str) -> None:
+    """A child that fails writes its traceback last of all; its exit code is its own, and the children that it started go on."""
+    body = f"""
+    child = multiprocessing.get_context("{method}").Process(target=fail)
+    child.start()
+    child.join()
+    assert child.exitcode == 1
+    """
+    failing = """
+def fail():
+    task = Task.current_task()
+    other = multiprocessing.get_context("fork").Process(target=print, args=("from its child",))
+    other.start()
+    other.join()
+    print("after its child")
+    task.get_logger().report_scalar("child", "late", 1.0, 0)
+    raise ValueError("what went wrong")
+
+if __name__"""
+    task_id, _ = run(ctx, tmp_path, body, WORK.replace("\nif __name__", failing))
+    lines = [line.text for line in reports.console(tasks.folder_of(ctx, task_id))]
+    for line in ("from its child", "after its child", "ValueError: what went wrong"):
+        assert lines.count(line) == 1, (line, lines)
+    assert reports.scalars(tasks.folder_of(ctx, task_id)).of("child", "late").values.tolist() == [1.0]
+    assert tasks.read(ctx, task_id).status == "completed"
+
+
 def test_what_spawned_workers_print_is_in_the_log(ctx: StoreContext, tmp_path: Path) -> None:
     """Of workers that have asked for the task; their pool ends them as soon as it has their results."""
     source = PRINTING.format(count=2000, method="spawn")

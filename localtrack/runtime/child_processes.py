@@ -1,0 +1,69 @@
+"""The moments in the life of a child of ``multiprocessing`` at which what it printed has to be recorded.
+
+Such a child leaves by ``os._exit``, after it has written its exception to stderr, or is ended without notice by a pool that has
+all its results.
+
+Source: CPython's multiprocessing.process (``BaseProcess._bootstrap``), multiprocessing.pool and multiprocessing.reduction.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+Action = Callable[[], object]
+
+_before_results: Action | None = None
+_at_end: Action | None = None
+
+
+def before_results(action: Action) -> None:
+    """Do something in the main thread of a child before it hands anything to another process; the last one given counts.
+
+    What is handed over is pickled before it takes its turn on the way. Not for what other threads hand over: only a thread that
+    prints may flush the stream.
+    """
+    global _before_results
+    _before_results = action
+    pickler: Any = getattr(sys.modules.get("multiprocessing.reduction"), "ForkingPickler", None)
+    if pickler is None or hasattr(pickler.dumps, "__wrapped__"):
+        return
+    dumps = pickler.dumps.__func__
+
+    @functools.wraps(dumps)
+    def dumps_after(cls: Any, obj: Any, protocol: Any = None) -> Any:
+        if _before_results is not None and threading.current_thread() is threading.main_thread():
+            with contextlib.suppress(Exception):  # a result goes on its way, whatever is recorded
+                _before_results()
+        return dumps(cls, obj, protocol)
+
+    pickler.dumps = classmethod(dumps_after)
+
+
+def at_end(action: Action) -> None:
+    """Do something at the end of a child, when it has written its exception; the last one given counts.
+
+    The last thing that such a child does is to flush its streams, which it does at other times as well.
+    """
+    global _at_end
+    _at_end = action
+    util: Any = sys.modules.get("multiprocessing.util")
+    flush = getattr(util, "_flush_std_streams", None)
+    if util is None or hasattr(flush, "__wrapped__"):
+        return
+    if flush is None or not hasattr(util, "_exiting"):  # before the exception is written
+        util.Finalize(None, action, exitpriority=0)
+        return
+
+    @functools.wraps(flush)
+    def flush_at_end() -> None:
+        if util._exiting and _at_end is not None:
+            with contextlib.suppress(Exception):
+                _at_end()
+        flush()
+
+    util._flush_std_streams = flush_at_end
