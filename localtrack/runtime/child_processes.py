@@ -17,6 +17,8 @@ from typing import Any
 
 Action = Callable[[], object]
 
+_MARK = "_localtrack_mark"
+
 _before_results: Action | None = None
 _at_end: Action | None = None
 
@@ -24,24 +26,45 @@ _at_end: Action | None = None
 def before_results(action: Action) -> None:
     """Do something in the main thread of a child before it hands anything to another process; the last one given counts.
 
-    What is handed over is pickled before it takes its turn on the way. Not for what other threads hand over: only a thread that
-    prints may flush the stream.
+    That is, before it is pickled, which comes before it takes its turn on the way, or put into a queue that another thread
+    empties. Not for what other threads hand over: only a thread that prints may flush the stream.
     """
     global _before_results
     _before_results = action
     pickler: Any = getattr(sys.modules.get("multiprocessing.reduction"), "ForkingPickler", None)
-    if pickler is None or hasattr(pickler.dumps, "__wrapped__"):
-        return
-    dumps = pickler.dumps.__func__
+    if pickler is not None and not hasattr(pickler.dumps, _MARK):
+        dumps = pickler.dumps
+        inner = getattr(dumps, "__func__", None)  # none where somebody has replaced it
 
-    @functools.wraps(dumps)
-    def dumps_after(cls: Any, obj: Any, protocol: Any = None) -> Any:
-        if _before_results is not None and threading.current_thread() is threading.main_thread():
-            with contextlib.suppress(Exception):  # a result goes on its way, whatever is recorded
-                _before_results()
-        return dumps(cls, obj, protocol)
+        def dumps_after(cls: Any, obj: Any, protocol: Any = None) -> Any:
+            _act_before_results()
+            return dumps(obj, protocol) if inner is None else inner(cls, obj, protocol)
 
-    pickler.dumps = classmethod(dumps_after)
+        pickler.dumps = classmethod(_marked(dumps_after, dumps))
+    queues: Any = sys.modules.get("multiprocessing.queues")
+    for queue in (getattr(queues, name, None) for name in ("Queue", "JoinableQueue")):
+        if queue is not None and not hasattr(queue.put, _MARK):
+            queue.put = _after_action(queue.put)
+
+
+def _after_action(put: Any) -> Any:
+    def put_after(*args: Any, **kwargs: Any) -> Any:
+        _act_before_results()
+        return put(*args, **kwargs)
+
+    return _marked(put_after, put)
+
+
+def _act_before_results() -> None:
+    if _before_results is not None and threading.current_thread() is threading.main_thread():
+        with contextlib.suppress(Exception):  # a result goes on its way, whatever is recorded
+            _before_results()
+
+
+def _marked(function: Any, original: Any) -> Any:
+    made = functools.wraps(original)(function)
+    setattr(made, _MARK, True)
+    return made
 
 
 def at_end(action: Action) -> None:
@@ -53,17 +76,16 @@ def at_end(action: Action) -> None:
     _at_end = action
     util: Any = sys.modules.get("multiprocessing.util")
     flush = getattr(util, "_flush_std_streams", None)
-    if util is None or hasattr(flush, "__wrapped__"):
+    if util is None or hasattr(flush, _MARK):
         return
     if flush is None or not hasattr(util, "_exiting"):  # before the exception is written
         util.Finalize(None, action, exitpriority=0)
         return
 
-    @functools.wraps(flush)
     def flush_at_end() -> None:
         if util._exiting and _at_end is not None:
             with contextlib.suppress(Exception):
                 _at_end()
         flush()
 
-    util._flush_std_streams = flush_at_end
+    util._flush_std_streams = _marked(flush_at_end, flush)

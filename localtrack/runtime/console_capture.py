@@ -72,17 +72,19 @@ class ConsoleCapture:
 
     def abandon(self) -> None:
         """In a forked child: leave what is the parent's; the first line that the child prints attaches it to the task."""
-        tee = self._tee
-        if tee is not None:
-            tee.rebind(lambda code, texts: _write_to_current(tee, code, texts))
-            child_processes.before_results(tee.settle)
+        if self._tee is not None:
+            self._tee.rebind(_write_to_current)
+            child_processes.before_results(self._tee.settle)
         if self._descriptors is not None:
             self._descriptors.abandon()
 
-    def adopt(self, tee: ConsoleTee) -> None:
+    def adopt(self, parent: ConsoleCapture) -> None:
         """In a forked child: record what it prints through the tee that it has from its parent, until its run has ended."""
-        self._tee = tee
-        tee.write_to(self._session.writer.console.write_texts)
+        tee = parent._tee
+        if tee is not None and self._tee is None:
+            self._tee = tee
+            tee.write_to(self._session.writer.console.write_texts)
+            self._session.writer.on_tick.append(tee.flush_old_partials)
 
     def _capture_descriptors(self) -> Callable[[Any], bool]:
         """Capture the descriptors, where that is asked for; returns what tells which streams are captured by them."""
@@ -106,10 +108,9 @@ class ConsoleCapture:
             self._tee.take_left()
 
 
-def _write_to_current(tee: ConsoleTee, code: str, texts: list[str]) -> None:
+def _write_to_current(code: str, texts: list[str]) -> None:
     from localtrack.runtime import current
 
     session = current.get()
     if session is not None:
-        session.console.adopt(tee)
         session.writer.console.write_texts(code, texts)

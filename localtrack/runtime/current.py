@@ -49,6 +49,8 @@ def _after_fork() -> None:
     if _session is not None and not _session.closed:
         _forked_from = _session
         _session.abandon()
+    elif _forked_from is not None:  # a child of a child that has not attached
+        _forked_from.console.abandon()
     _session = None
 
 
@@ -68,4 +70,5 @@ def _attach(parent: Session) -> Session | None:
     except (LocaltrackError, OSError) as error:
         session.writer.say_once("child", f"this child process is not tracked: {error}")
         return None
+    session.console.adopt(parent.console)
     return session

@@ -83,6 +83,7 @@ class LineCollector:
         self._since = 0.0
         self._region: LiveRegion | None = None
         self._lock = threading.Lock()
+        self._is_stuck = False
 
     @property
     def is_paced(self) -> bool:
@@ -142,6 +143,19 @@ class LineCollector:
                 self.waiting[:0] = [part for group in left for part in group]
                 self._spend(start)
                 lock.release()
+
+    def settle_whole(self) -> None:
+        """Record what was printed up to now, also what another thread has taken out to write it.
+
+        Where that takes too long, as the store hangs, nobody waits again before it has gone on.
+        """
+        if self.is_copied:
+            self.end_copy()
+        end = time.monotonic() + (0.0 if self._is_stuck else FLUSH_WAIT_S)
+        self.settle(within_s=max(0.0, end - time.monotonic()))
+        self._is_stuck = not self._lock.acquire(timeout=max(0.0, end - time.monotonic()))
+        if not self._is_stuck:
+            self._lock.release()
 
     def _withdraw(self) -> list[list[str]]:
         """Take what waits out, in the order in which each thread printed it.
@@ -252,6 +266,7 @@ class LineCollector:
     def rebind(self, sink: Sink) -> None:
         """Forget the unfinished line and write to another sink."""
         self._lock = threading.Lock()
+        self._is_stuck = False
         self.waiting.clear()
         self.limit = 0
         self._budget_s = BUDGET_S

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from localtrack.runtime.buffer_copy import BufferCopy
-from localtrack.runtime.line_collector import FLUSH_WAIT_S, PARTIAL_FLUSH_S, LineCollector, Pace, Sink
+from localtrack.runtime.line_collector import PARTIAL_FLUSH_S, LineCollector, Pace, Sink
 
 if TYPE_CHECKING:
     import io
@@ -252,9 +252,7 @@ class ConsoleTee:
     def settle(self) -> None:
         """Record what was printed up to now, but for an unfinished line."""
         for collector in self._collectors.values():
-            if collector.is_copied:
-                collector.end_copy()
-            collector.settle(within_s=FLUSH_WAIT_S)
+            collector.settle_whole()
 
     def remove(self) -> None:
         """Put the original streams back, where nobody else replaced them since, and write out unfinished lines."""

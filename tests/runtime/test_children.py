@@ -72,7 +72,7 @@ assert child.exitcode == -15
 
 
 PRINTING = """
-import multiprocessing, sys
+import multiprocessing, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from localtrack import Task
 
@@ -91,6 +91,11 @@ def go_on(first, by):
     child = multiprocessing.get_context("fork").Process(target=say_all, args=(first + by, by))
     child.start()
     child.join()
+
+def serve(results, first):
+    say_all(first, 2)
+    results.put(first)
+    time.sleep(60)
 
 def start(target):
     children = [context.Process(target=target, args=(n, 2)) for n in range(2)]
@@ -116,6 +121,14 @@ PRINTERS = {
             list(pool.map(say, range(COUNT), chunksize=COUNT // 4))
     """,
     "process": "start(say_all)",
+    "queue": """
+        results = context.Queue()
+        children = [context.Process(target=serve, args=(results, n)) for n in range(2)]
+        [child.start() for child in children]
+        assert sorted(results.get() for _ in range(2)) == [0, 1]
+        [child.terminate() for child in children]
+        [child.join() for child in children]
+    """,
     "grandchild": "start(go_on)",
 }
 
@@ -161,6 +174,82 @@ def test_what_forked_children_print_is_in_the_log(
     task_id, _ = run(ctx, tmp_path, PRINTERS[name], source, PYTHONUNBUFFERED=unbuffered)
     lines = [line.text for line in reports.console(tasks.folder_of(ctx, task_id)) if line.text.startswith("item")]
     assert sorted(lines) == sorted(f"item {number} is done" for number in range(count))
+
+
+def test_a_result_waits_for_lines_that_are_just_being_written(ctx: StoreContext, tmp_path: Path) -> None:
+    """On a slow store the recording thread holds what it has taken out for a while; a worker is ended after that."""
+    slow = """
+from localtrack.store import console as console_log
+write = console_log._write
+
+def write_slowly(*about):
+    time.sleep(0.05)
+    return write(*about)
+
+def say_some(number):
+    console_log._write = write_slowly
+    for item in range(number * 1500, (number + 1) * 1500):
+        say(item)
+    time.sleep(0.06)
+
+if __name__"""
+    source = PRINTING.format(count=6000, method="fork").replace("\nif __name__", slow)
+    body = """
+    with context.Pool(2) as pool:
+        pool.map(say_some, range(4), chunksize=1)
+    """
+    task_id, _ = run(ctx, tmp_path, body, source)
+    lines = [line.text for line in reports.console(tasks.folder_of(ctx, task_id)) if line.text.startswith("item")]
+    assert sorted(lines) == sorted(f"item {number} is done" for number in range(6000))
+
+
+def test_children_whose_pickling_somebody_else_has_wrapped(ctx: StoreContext, tmp_path: Path) -> None:
+    """By a wrapper of the usual kind, and by one that is no function: their calls come through, and the lines are recorded."""
+    wrapping = """
+import functools
+import multiprocessing.reduction, multiprocessing.util
+pickler, util = multiprocessing.reduction.ForkingPickler, multiprocessing.util
+
+class Counted:
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __call__(self, *args):
+        return self.inner(*args)
+
+@functools.wraps(util._flush_std_streams)
+def flush(inner=util._flush_std_streams):
+    inner()
+
+if __name__"""
+    for wrapped in ("pickler.dumps = Counted(pickler.dumps)", "util._flush_std_streams = flush"):
+        source = PRINTING.format(count=2000, method="fork").replace("\nif __name__", wrapping)
+        body = f"{wrapped}\nstart(say_all)\n" + textwrap.dedent(PRINTERS["pool"]).replace("range(COUNT)", "[-1, -2]")
+        task_id, errors = run(ctx, tmp_path, body, source)
+        assert "Traceback" not in errors
+        lines = [line.text for line in reports.console(tasks.folder_of(ctx, task_id)) if line.text.startswith("item")]
+        assert sorted(lines) == sorted(f"item {number} is done" for number in range(-2, 2000))
+
+
+def test_unfinished_lines_of_children_are_their_own(ctx: StoreContext, tmp_path: Path) -> None:
+    """Of a child and of its child, each once, and the last one although nothing ends it."""
+    nested = """
+def inner():
+    print("of the inner")
+
+def outer():
+    print("begun ", end="")
+    child = context.Process(target=inner)
+    child.start()
+    child.join()
+    print("and ended")
+    print("the rest", end="")
+
+if __name__"""
+    source = PRINTING.format(count=0, method="fork").replace("\nif __name__", nested)
+    task_id, _ = run(ctx, tmp_path, "child = context.Process(target=outer); child.start(); child.join()", source)
+    lines = [line.text for line in reports.console(tasks.folder_of(ctx, task_id))]
+    assert sorted(lines[1:]) == ["begun and ended", "of the inner", "the rest"]
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
