@@ -172,3 +172,38 @@ def test_a_line_without_end_is_recorded_in_pieces(monkeypatch: pytest.MonkeyPatc
         collector.feed(f"\r{number} of 5000")
     collector.flush_partial()
     assert seen == ["4999 of 5000"]
+
+
+def test_settling_waits_for_what_another_thread_is_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has to be sure that all is recorded waits for it; of a store that hangs, only the first does."""
+    monkeypatch.setattr("localtrack.runtime.line_collector.FLUSH_WAIT_S", 0.2)
+    begun, may_end, written = threading.Event(), threading.Event(), []
+
+    def sink(code, texts):
+        begun.set()
+        assert may_end.wait(20)
+        written.extend(texts)
+
+    collector = LineCollector("o", sink)
+    thread = threading.Thread(target=collector.feed, args=("a line\n",))
+    thread.start()
+    assert begun.wait(20)
+    start = time.monotonic()
+    collector.settle_whole()
+    waited = time.monotonic() - start
+    collector.settle_whole()
+    assert waited >= 0.2 > time.monotonic() - start - waited
+    threading.Timer(0.1, may_end.set).start()
+    monkeypatch.setattr("localtrack.runtime.line_collector.FLUSH_WAIT_S", 20)
+    thread.join()
+    collector.settle_whole()
+    assert written == ["a line"]
+    may_end.clear()
+    begun.clear()
+    thread = threading.Thread(target=collector.feed, args=("another\n",))
+    thread.start()
+    assert begun.wait(20)
+    threading.Timer(0.1, may_end.set).start()
+    collector.settle_whole()
+    assert written == ["a line", "another"]
+    thread.join()
