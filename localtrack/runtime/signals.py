@@ -76,10 +76,12 @@ class SignalWatch:
         self._wakeup = None
 
     def abandon(self) -> None:
-        """In a forked child: write no more into the parent's socket."""
-        if self._wakeup is not None:
-            self._wakeup.remove()
-        self._wakeup = None
+        """In a forked child: let signals end it as they would without us, and write no more into the parent's socket.
+
+        A handler of Python's is not run while the main thread begins to wait for a semaphore; a pool's worker that is ended
+        just then would wait for ever, and its parent for it.
+        """
+        self.remove()
 
     def look(self) -> None:
         """Look, in another thread, whether a signal has come that the main thread is too busy to hear. Call it each second.

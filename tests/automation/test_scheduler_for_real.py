@@ -113,7 +113,7 @@ def test_a_scheduler_goes_on_under_an_agent_as_it_was_edited(
     Task.enqueue(clone, "work")
     wait_for(lambda: Task.get_tasks(task_name="Clone Of work"))
     (task,) = Task.get_tasks(task_name="Clone Of work")
-    assert task.get_parameter("General/value", cast=True) == 9
+    wait_for(lambda: task.get_parameter("General/value", cast=True) == 9)  # which is set after the clone was made
     wait_for(lambda: "called in a thread" in lines(clone))
     lifecycle.request_stop(store_in_force, clone.id)
     wait_for(lambda: clone.status == "stopped")

@@ -122,6 +122,30 @@ def test_a_busy_run_that_comes_back_dies_by_the_signal(ctx: StoreContext, tmp_pa
     assert reports.scalars(tasks.folder_of(ctx, task_id)).of("loss", "train").values.tolist() == [1.0]
 
 
+def test_a_forked_child_ends_by_a_signal_as_without_us(ctx: StoreContext, tmp_path: Path) -> None:
+    """Python's handler is none of its business: a worker that begins to wait would never run it, and its pool waits for it."""
+    process, _ = begin(
+        ctx, tmp_path, """
+        import multiprocessing
+        names = ("SIGTERM", "SIGHUP")
+        before = [callable(signal.getsignal(getattr(signal, name))) for name in names]
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            held = [signal.getsignal(getattr(signal, name)) is signal.SIG_DFL for name in names]
+            os.write(writing, b"%d%d" % tuple(held))
+            print("attached", flush=True)
+            multiprocessing.get_context("fork").Semaphore(0).acquire()
+        print(before, os.read(reading, 2))
+        os.kill(child, signal.SIGTERM)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        """,
+    )  # fmt: skip
+    out, err = end_of(process)
+    assert out.replace("attached\n", "") == "[True, True] b'11'\n-15\n", err
+    assert process.returncode == 0
+
+
 def test_a_signal_to_a_child_is_not_taken_for_ones_own(ctx: StoreContext, tmp_path: Path) -> None:
     """A forked child shares the socket for a moment; SIGTERM to it, however forked, leaves the parent's task alone."""
     process, task_id = begin(
