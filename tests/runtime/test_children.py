@@ -198,7 +198,7 @@ if __name__"""
     with context.Pool(2) as pool:
         pool.map(say_some, range(4), chunksize=1)
     """
-    task_id, _ = run(ctx, tmp_path, body, source)
+    task_id, _ = run(ctx, tmp_path, body, source, PYTHONUNBUFFERED="1")  # nothing else waits for that thread then
     lines = [line.text for line in reports.console(tasks.folder_of(ctx, task_id)) if line.text.startswith("item")]
     assert sorted(lines) == sorted(f"item {number} is done" for number in range(6000))
 
