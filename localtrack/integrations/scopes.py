@@ -18,7 +18,8 @@ from localtrack.runtime.patches import Patches
 #: Returns the callbacks or loggers of a call of a function that trains.
 Find = Callable[[tuple[Any, ...], dict[str, Any]], Iterable[Any] | None]
 
-_watched: set[tuple[int, str]] = set()
+#: The owners are kept, since another one could get the identity of one that is gone, and would be passed over.
+_watched: dict[tuple[int, str], Any] = {}
 
 
 def watch(owner: Any, names: Iterable[str], find: Find) -> None:
@@ -91,7 +92,7 @@ def wrap(owner: Any, names: Iterable[str], wrapper: Callable[..., Any]) -> None:
     patches = Patches(say_failed)
     for name in names:
         if (id(owner), name) not in _watched:
-            _watched.add((id(owner), name))
+            _watched[id(owner), name] = owner
             patches.around(owner, name, wrapper)
 
 

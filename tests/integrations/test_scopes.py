@@ -86,6 +86,12 @@ def test_callback_that_fails_at_the_end_hurts_nobody(
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 
+def test_every_framework_is_watched_also_where_another_was_before() -> None:
+    """A module that is gone leaves its identity to the next one, which is not taken for it."""
+    for _ in range(100):
+        assert toy().fit(callbacks=[Party()]) == {explicit.SCALARS}
+
+
 def test_of_two_callbacks_of_a_kind_the_last_reports() -> None:
     """The one that report_to makes comes first, and stays quiet beside the script's own."""
     module, first, second = toy(), Party(), Party()
