@@ -139,6 +139,23 @@ def record_loads(
 
         return load
 
+    is_simple = find is path_of and isinstance(framework, str) and wants is _any_object
+    way = short_way if is_simple else ShortWay()
+    loading = Loading(str(framework), ctx)
+    note = _noting(ctx, framework, loading, find, wants)
+    patch = ctx.patch
+    patch.place(owner, name, make)
+
+
+def _noting(
+    ctx: BindingContext,
+    framework: str | Callable[[Any], str],
+    loading: Loading,
+    find: Callable[[Any], str | None],
+    wants: Callable[[Any], bool],
+) -> Callable[[Any, Any], None]:
+    """Return what asks everything of a loaded object before it is recorded; ``loading`` is of a named framework."""
+
     def note(source: Any, result: Any) -> None:
         files = files_of(ctx, is_save=False) if source is not None else None
         if files is None or not files.takes_loads or not wants(result):
@@ -148,11 +165,7 @@ def record_loads(
             what = loading if isinstance(framework, str) else Loading(framework(result), ctx)
             files.loaded((path, what, folder))
 
-    is_simple = find is path_of and isinstance(framework, str) and wants is _any_object
-    way = short_way if is_simple else ShortWay()
-    loading = Loading(str(framework), ctx)
-    patch = ctx.patch
-    patch.place(owner, name, make)
+    return note
 
 
 def _place_of(source: Any) -> tuple[str | None, str]:

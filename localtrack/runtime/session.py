@@ -16,33 +16,30 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from localtrack.errors import LocaltrackError, LostClaimError, StoreError
-from localtrack.records.plain import dataclass, field, replace
-from localtrack.records.status import Status
-from localtrack.records.task import Json, TaskRecord
+from localtrack.errors import LocaltrackError, LostClaimError
+from localtrack.records.plain import dataclass, field
+from localtrack.records.task import TaskRecord
 from localtrack.runtime import child_processes
 from localtrack.runtime.aborting import AbortCallback
 from localtrack.runtime.argument_watch import ArgumentWatch
 from localtrack.runtime.console_capture import ConsoleCapture
 from localtrack.runtime.edits import PatientEdits
 from localtrack.runtime.exits import ExitWatch, Outcome, main_frame
+from localtrack.runtime.final_state import FinalState
 from localtrack.runtime.kernels import running_notebook
 from localtrack.runtime.monitor import MonitorOptions, ResourceMonitor
 from localtrack.runtime.ownership import (
     CHILD,
     FRAMEWORKS_VARIABLE,
-    OWNER,
     PARENT_VARIABLE,
     check_claim,
     open_record,
     storable_frameworks,
 )
-from localtrack.runtime.rank_failures import rank_failed, with_rank_failures
 from localtrack.runtime.signals import SignalWatch
-from localtrack.runtime.writer import TaskWriter, merge_summaries
-from localtrack.services import lifecycle, reports, tasks
+from localtrack.runtime.writer import TaskWriter
+from localtrack.services import tasks
 from localtrack.services.context import StoreContext
-from localtrack.store.documents import now
 
 if TYPE_CHECKING:
     from localtrack.capture.launch import Launch
@@ -128,7 +125,7 @@ class Session:
         self._is_ending = False
         self._late_signal = ""
         self._lock = threading.RLock()
-        self._final: Json = {}
+        self._final = FinalState(self)
 
     @property
     def record_at_start(self) -> TaskRecord:
@@ -335,9 +332,9 @@ class Session:
         if not exiting:
             atexit.unregister(self._at_exit)
         journals = self.writer.close()
-        self._guarded(lambda: self._finish_files())
+        self._guarded(self._final.read_other_writers)
         self._guarded(self.edits.finish)
-        self._guarded(lambda: self._commit_end(outcome or Outcome("completed", 0)))
+        self._guarded(lambda: self._final.commit(outcome or Outcome("completed", 0)))
         return journals
 
     def _give_back_signals(self) -> None:
@@ -346,60 +343,6 @@ class Session:
             self._guarded(self._signals.remove)
         if self._late_signal:
             os.kill(os.getpid(), getattr(signal, self._late_signal))
-
-    def _finish_files(self) -> None:
-        """Take the values that other processes of this task reported into the task's last metrics."""
-        if self.role != OWNER:
-            return
-        from localtrack.fs.disk import list_names
-
-        others = [n for n in list_names(self.writer.layout.scalars) if not n.startswith(self.writer.id)]
-        if not others:
-            return
-        found = reports.scalars(self.writer.folder)
-        from localtrack.records.values import encode
-
-        summary = encode(reports.summarise(found))
-        self._final["merge"] = lambda record: replace(
-            record, last_metrics=merge_summaries(record.last_metrics, summary)
-        )
-
-    def _commit_end(self, outcome: Outcome) -> None:
-        merge: Callable[[TaskRecord], TaskRecord] = self._final.pop("merge", lambda record: record)
-        if self.role == CHILD:
-            if self.writer.metrics():
-                self.update(self.writer.merge_metrics, "metrics of a child", checked=False)
-            if self.is_rank and self.launch is not None and outcome.status == "failed":
-                failed, text = rank_failed(self.launch.rank, outcome.message), f"rank {self.launch.rank} failed"
-                self.update(failed, text, checked=False)
-            return
-        by = self.ctx.author
-
-        def intent(record: TaskRecord) -> TaskRecord:
-            check_claim(record, str(self.writer.identity["claim"]))
-            record = merge(self.writer.merge_metrics(record))
-            owner = record.owner or {}
-            how = {"code": outcome.code, "signal": outcome.signal, "failure_class": outcome.failure_class}
-            if owner.get("writer") != self.writer.id:
-                return record
-            if record.state is not Status.IN_PROGRESS:  # the script set its own final state
-                return replace(record, exit=how)
-            ended = record.with_status(
-                Status(outcome.status),
-                at=now(),
-                by=f"{by.user}@{by.host}",
-                reason=outcome.reason,
-                message=with_rank_failures(record, outcome.message),
-            )
-            ended = replace(ended, exit=how, progress=100.0 if outcome.status == "completed" else record.progress)
-            return lifecycle.published_if_wished(ended, f"{by.user}@{by.host}")
-
-        try:
-            record = self.ctx.store.update(self.writer.folder, intent, by, f"end: {outcome.status}")
-        except StoreError:
-            self.writer.drop_ballast()  # room for the one record that must not be missing
-            record = self.ctx.store.update(self.writer.folder, intent, by, f"end: {outcome.status}")
-        lifecycle.with_models_published(self.ctx, record)
 
     def _guarded(self, action: Callable[[], object]) -> None:
         """Run a step that must not fail the script; what fails is said, and the others run all the same."""
@@ -464,7 +407,7 @@ class Session:
             return False
         if name == "SIGTERM" and self.abort.begin(self._terminate):
             return False
-        outcome = self._stopped_by(name)
+        outcome = self._final.stopped_by(name)
         helper = threading.Thread(target=lambda: self.close(outcome, exiting=True), daemon=True)
         helper.start()
         helper.join(self.ctx.settings.exit_wait_s + 5.0)
@@ -474,18 +417,14 @@ class Session:
         """Record the end that a signal brings while the main thread can't: it may not live to hear of it."""
         if not self.closed:
             self.edits.retry()
-            self._commit_end(self._stopped_by(name))
-
-    def _stopped_by(self, name: str) -> Outcome:
-        message = self._final.get("stop_message", "") or f"stopped by {name}"
-        return Outcome("stopped", 128 + int(getattr(signal, name)), name, message, "stopped", name)
+            self._final.commit(self._final.stopped_by(name))
 
     def _on_request(self, request: Mapping[str, Any]) -> None:
         if request.get("kind") != "stop":
             return
         by = request.get("by") or {}
         text = request.get("message") or "aborted"
-        self._final["stop_message"] = f"{text} (asked by {by.get('user', '?')}@{by.get('host', '?')})"
+        self._final.stop_message = f"{text} (asked by {by.get('user', '?')}@{by.get('host', '?')})"
         if not self.abort.begin(self._terminate):
             self._terminate()
 

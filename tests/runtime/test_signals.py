@@ -80,13 +80,13 @@ def test_sigterm_while_a_run_ends_waits_for_its_end(ctx: StoreContext, tmp_path:
     """A signal that comes while the end is being written leaves a run that has ended, and kills the process then."""
     process, task_id = begin(
         ctx, tmp_path, f"""
-        from localtrack.runtime.session import Session
-        commit = Session._commit_end
-        def slowly(session, outcome):
+        from localtrack.runtime.final_state import FinalState
+        commit = FinalState.commit
+        def slowly(final, outcome):
             print("ending", flush=True)
             time.sleep(1.5)
-            commit(session, outcome)
-        Session._commit_end = slowly
+            commit(final, outcome)
+        FinalState.commit = slowly
         {close}
         """,
     )  # fmt: skip
