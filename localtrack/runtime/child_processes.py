@@ -83,9 +83,11 @@ def at_end(action: Action) -> None:
         return
 
     def flush_at_end() -> None:
-        if util._exiting and _at_end is not None:
+        done = None
+        while util._exiting and _at_end is not done:  # a child's last words may begin its run, which has an end, too
+            done = _at_end
             with contextlib.suppress(Exception):
-                _at_end()
+                done()
         flush()
 
     util._flush_std_streams = _marked(flush_at_end, flush)

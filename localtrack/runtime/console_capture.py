@@ -75,6 +75,7 @@ class ConsoleCapture:
         if self._tee is not None:
             self._tee.rebind(_write_to_current)
             child_processes.before_results(self._tee.settle)
+            child_processes.at_end(self._tee.flush_partials)
         if self._descriptors is not None:
             self._descriptors.abandon()
 

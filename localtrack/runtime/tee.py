@@ -239,6 +239,13 @@ class ConsoleTee:
                     continue  # logging's last resort looks for sys.stderr anew each time
                 self._handlers.append((handler, original, tee))
 
+    def flush_partials(self) -> None:
+        """Write out unfinished lines, which nothing ends any more."""
+        for collector in self._collectors.values():
+            collector.end_copy()
+        for collector in self._collectors.values():
+            collector.flush_partial()
+
     def flush_old_partials(self) -> None:
         """Write out unfinished lines that have stood for a while."""
         for collector in self._collectors.values():

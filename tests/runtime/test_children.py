@@ -252,6 +252,20 @@ if __name__"""
     assert sorted(lines[1:]) == ["begun and ended", "of the inner", "the rest"]
 
 
+def test_an_unfinished_line_is_enough_for_a_child_to_be_in_the_log(ctx: StoreContext, tmp_path: Path) -> None:
+    """Nothing but its end tells that the line will have none; a child that is silent leaves no writer."""
+    body = """
+    for action, words in ((print, {"end": "only this"}), (int, {})):
+        child = context.Process(target=action, kwargs=words)
+        child.start()
+        child.join()
+    """
+    task_id, _ = run(ctx, tmp_path, body, PRINTING.format(count=0, method="fork"))
+    folder = tasks.folder_of(ctx, task_id)
+    assert [line.text for line in reports.console(folder)][1:] == ["only this"]
+    assert len(list((folder / "writers").iterdir())) == 2
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_the_exception_of_a_child_is_in_the_log(ctx: StoreContext, tmp_path: Path, method: str) -> None:
     """A child that fails writes its traceback last of all; its exit code is its own, and the children that it started go on."""
