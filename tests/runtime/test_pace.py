@@ -176,7 +176,7 @@ def test_a_line_without_end_is_recorded_in_pieces(monkeypatch: pytest.MonkeyPatc
 
 def test_settling_waits_for_what_another_thread_is_writing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has to be sure that all is recorded waits for it; of a store that hangs, only the first does."""
-    monkeypatch.setattr("localtrack.runtime.line_collector.FLUSH_WAIT_S", 0.2)
+    monkeypatch.setattr("localtrack.runtime.line_collector.FLUSH_WAIT_S", 0.5)
     begun, may_end, written = threading.Event(), threading.Event(), []
 
     def sink(code, texts):
@@ -192,7 +192,7 @@ def test_settling_waits_for_what_another_thread_is_writing(monkeypatch: pytest.M
     collector.settle_whole()
     waited = time.monotonic() - start
     collector.settle_whole()
-    assert waited >= 0.2 > time.monotonic() - start - waited
+    assert waited >= 0.5 > time.monotonic() - start - waited
     threading.Timer(0.1, may_end.set).start()
     monkeypatch.setattr("localtrack.runtime.line_collector.FLUSH_WAIT_S", 20)
     thread.join()
