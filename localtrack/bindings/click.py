@@ -15,7 +15,7 @@ from typing import Any
 
 from localtrack.bindings import BindingContext, Undo
 from localtrack.bindings.parameter_feed import ARGUMENTS, ParameterFeed, Parsed, feed_for
-from localtrack.capture.argument_values import is_same, to_native
+from localtrack.capture.native_values import is_same, to_native
 
 FRAMEWORK = "arg_parser"
 MODULES = ("click.core", "typer.core")

@@ -13,7 +13,7 @@ from typing import Any
 
 from localtrack.bindings import BindingContext
 from localtrack.bindings.parameter_feed import ParameterFeed, Parsed
-from localtrack.capture.argument_values import is_same, to_native
+from localtrack.capture.native_values import is_same, to_native
 from localtrack.records.parameters import cast_like
 
 

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from localtrack.capture.argument_values import MISSING, RawValues, restore, to_native
+from localtrack.capture.argument_values import restore
+from localtrack.capture.native_values import MISSING, RawValues, to_native
 from localtrack.records.plain import dataclass, field
 
 _HIDDEN_ACTIONS = (argparse._HelpAction, argparse._VersionAction)

@@ -1,4 +1,4 @@
-"""Turn the values of an argument parser into plain JSON values, and stored values back.
+"""Turn stored values of arguments back into what the parser would have made of them.
 
 The rule that makes a clone run like its original: a stored value that equals what the parser made
 by itself changes nothing; any other becomes exactly what is stored, through the argument's own type
@@ -8,18 +8,12 @@ where the stored form is text that the type understands.
 from __future__ import annotations
 
 import argparse
-import enum
 import json
-import os
 import shlex
-import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
-#: Stands for "the namespace has no such attribute".
-MISSING: Final = object()
-#: What a parser converted: for which destination, the resulting object, the text it was made from.
-RawValues = Sequence[tuple[str, object, str]]
+from localtrack.capture.native_values import MISSING, RawValues, is_same, to_native
 
 _TRUE_WORDS = frozenset({"true", "1", "yes", "y", "on", "t"})
 _FALSE_WORDS = frozenset({"false", "0", "no", "n", "off", "f", "none", "null", ""})
@@ -28,64 +22,7 @@ _BOOLEAN_ACTIONS: tuple[type[argparse.Action], ...] = (
     argparse._StoreFalseAction,
     argparse.BooleanOptionalAction,
 )
-_CONTAINERS = (list, tuple, dict)
 _STANDARD_ACTIONS: tuple[type[argparse.Action], ...] = (argparse._StoreAction, argparse._AppendAction)
-
-
-def to_native(action: argparse.Action | None, value: object, raw: RawValues = ()) -> Any:
-    """Return ``value`` as JSON holds it; what JSON has no form for becomes the text it was parsed from."""
-    if value is None or type(value) in (bool, int, float, str):
-        return value
-    for dest, result, text in reversed(raw):
-        # Two arguments may hold one object (a member of an enum), each from a text of its own.
-        if result is value and action is not None and dest == action.dest and not isinstance(value, _CONTAINERS):
-            return text
-    if isinstance(value, (list, tuple)):
-        return [to_native(action, item, raw) for item in value]
-    if isinstance(value, dict):
-        return {str(key): to_native(None, item, raw) for key, item in value.items()}
-    if not isinstance(value, enum.Enum):
-        for base in (int, float, str):
-            if isinstance(value, base):
-                return base(value)
-        scalar = getattr(value, "item", None) if hasattr(value, "dtype") else None
-        if callable(scalar) and getattr(value, "size", 0) == 1:
-            return to_native(None, scalar())
-    return _to_text(action, value)
-
-
-def _to_text(action: argparse.Action | None, value: object) -> str:
-    """Return a text that the type of ``action`` turns into ``value`` again, as far as one can be found."""
-    for stream in (sys.stdin, sys.stdout, sys.stderr, getattr(sys.stdin, "buffer", None)):
-        if value is stream:
-            return "-"
-    if hasattr(value, "fileno") and isinstance(getattr(value, "name", None), str):
-        return str(value.name)  # type: ignore[attr-defined]
-    if isinstance(value, os.PathLike):
-        return os.fsdecode(os.fspath(value))
-    convert = action.type if action is not None else None
-    candidates = [str(value)]
-    if isinstance(value, enum.Enum):
-        candidates = [str(value.value), value.name, str(value)]
-    if callable(convert) and not isinstance(convert, argparse.FileType):
-        for text in candidates:
-            try:
-                if convert(text) == value:
-                    return text
-            except Exception:  # the user's function may raise anything; the next candidate may do
-                continue
-    return value.name if isinstance(value, enum.Enum) else str(value)
-
-
-def is_same(left: object, right: object) -> bool:
-    """Tell whether two JSON values are equal with their types: 1, 1.0 and True differ, NaN equals NaN."""
-    if type(left) is not type(right):
-        return False
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(is_same, left, right))
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(is_same(left[key], right[key]) for key in left)
-    return left == right or (left != left and right != right)
 
 
 def restore(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from localtrack import Task
 from localtrack.bindings.click import ClickHook
 from localtrack.bindings.parameter_feed import ParameterFeed, Parsed
-from localtrack.capture.argument_values import is_same
+from localtrack.capture.native_values import is_same
 from localtrack.records.parameters import entry, value_of
 from localtrack.runtime.binding_context import BindingContext
 from localtrack.services import parameters, tasks

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from localtrack.bindings import parameter_feed
 from localtrack.bindings.parameter_feed import ParameterFeed
-from localtrack.capture.argument_values import is_same
+from localtrack.capture.native_values import is_same
 from localtrack.records.parameters import entry, value_of
 from localtrack.runtime.binding_context import BindingContext
 

@@ -29,6 +29,20 @@ def test_a_parse_is_recorded_though_argparse_is_imported_late(tmp_path: Path, bo
     assert run(tmp_path, body + "print(task.id)").get_parameters(cast=True) == {"Args/lr": 0.5}
 
 
+@pytest.mark.parametrize("early", [True, False], ids=["before", "after"])
+def test_a_parser_beside_another_ones_binding_is_recorded(tmp_path: Path, early: bool) -> None:
+    """What the other parsers' bindings load does not load argparse, so that its feed never starts in the midst of that."""
+    (tmp_path / "click").mkdir()
+    (tmp_path / "click" / "__init__.py").write_text("from click import core")
+    (tmp_path / "click" / "core.py").write_text("class Context: pass\nclass Command: pass\nclass Group: pass")
+    (tmp_path / "click" / "exceptions.py").write_text("class Exit(Exception): pass")
+    other = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import click; assert 'argparse' not in sys.modules\n"
+    init = INIT.replace(", auto_connect_frameworks=False", "")
+    body = other + init if early else init + other
+    seen = run(tmp_path, f"{body}{PARSE}print(task.id)\nassert 'localtrack.bindings.click' in sys.modules")
+    assert seen.get_parameters(cast=True) == {"Args/lr": 0.5}
+
+
 def test_argparse_imported_in_a_thread_is_fed(tmp_path: Path) -> None:
     """The hook is on the module's class, whichever thread imports it."""
     body = f"""{INIT}
