@@ -9,6 +9,7 @@ Source: ClearML's framework bindings, measured; docs/format/v1.md, "models/<name
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 import threading
@@ -20,6 +21,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from localtrack.bindings import BindingContext
+from localtrack.bindings.kept_files import keep, release
 from localtrack.records.plain import dataclass, field, replace
 from localtrack.runtime import weight_callbacks
 from localtrack.runtime.patches import observing, thread_state
@@ -48,7 +50,7 @@ class Event:
         framework: ClearML's name of the framework.
         is_save: whether it was saved.
         iteration: the task's last iteration when it was saved.
-        kept: path of a link to the file as it was saved, for the copy; empty where there is none.
+        kept: path by which it can be read as it was saved, for the copy; empty where there is none.
         upload_name: name of the file in the task, where it is not its own.
         key: what tells this model from others, where it is not the path.
     """
@@ -109,12 +111,21 @@ class Recorded:
     """What a run has recorded.
 
     Attributes:
-        files: by what the task calls a model, which file it is.
+        base: the folder that the run began in.
+        files: by what the task calls a model, which file it is: its origin.
         ids: by a file's path, the id of the model that was saved to it.
+        owners: by names that integrations gave, which of them did.
     """
 
+    base: str
     files: dict[str, str] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
+    owners: dict[str, object] = field(default_factory=dict)
+
+    def origin(self, path: str) -> str:
+        """Return what tells a file from others, also for a run that goes on elsewhere: its path below the run's folder."""
+        is_below = self.base and path.startswith(os.path.join(self.base, ""))
+        return os.path.relpath(path, self.base) if is_below else path
 
 
 def path_of(source: Any) -> str | None:
@@ -176,7 +187,7 @@ class ModelFiles:
         self._copied = ""
         self._work = threading.RLock()
         self._loaded: set[str] = set()
-        self._recorded = Recorded()
+        self._recorded = Recorded(_working_folder())
         self._is_over = False
         self._is_drained = False
         session.on_close.append(self.finish)
@@ -258,17 +269,10 @@ class ModelFiles:
         return Event(path, loading.framework, False)
 
     def _keep(self, path: str) -> str:
-        """Link a file that will be copied, so that the script may delete it meanwhile; empty where that can't be done."""
+        """Hold on to a file or folder that will be copied, so that the script may delete it meanwhile."""
         if not self.session.edits.known.output_uri or "://" in path:
             return ""
-        folder = self.session.folder / "models"
-        target = folder / f".{os.getpid()}-{id(self):x}-{len(self._loaded)}-{os.urandom(4).hex()}"
-        try:
-            folder.mkdir(exist_ok=True)
-            os.link(path, target)
-        except OSError:  # another file system, or a folder
-            return ""
-        return str(target)
+        return keep(path, self.session.folder / "models", f"{id(self):x}-{len(self._loaded)}")
 
     def _with_callbacks(self, event: Event, thing: Any) -> None:
         """Record at once, between the user's functions."""
@@ -349,7 +353,7 @@ class ModelFiles:
             return
         old = latest.get((event.path, event.is_save))  # its place stays: what is loaded from the file comes after it
         if old is not None:
-            _remove(old.kept)
+            release(old.kept)
         latest[event.path, event.is_save] = event
 
     def _try(self, event: Event) -> None:
@@ -359,14 +363,26 @@ class ModelFiles:
         except Exception as error:  # the binding border
             self._failed(f"record {os.path.basename(event.path)}", error)
         finally:
-            _remove(event.kept)
+            release(event.kept)
 
     def name_for(self, path: str) -> str:
         """Return what the task calls the model of a file that somebody else records; no other file gets that name."""
-        from localtrack.bindings.model_records import free_name
+        from localtrack.bindings.model_records import name_for
 
         with self._work:
-            return free_name(path, Path(path).stem, self._recorded.files)
+            return name_for(self.session, path, self._recorded)
+
+    def name_of(self, owner: object, name: str) -> str:
+        """Return what the task calls a model that an integration has a name for: another one where another one has that."""
+        with self._work:
+            names = itertools.chain([name], (f"{name} - {number}" for number in itertools.count(1)))
+            free = next(one for one in names if self._recorded.owners.get(one, owner) is owner)
+            self._recorded.owners[free] = owner
+            return free
+
+    def origin(self, path: str) -> str:
+        """Return what the task knows a file by."""
+        return self._recorded.origin(path)
 
     def finish(self) -> None:
         """At the end of the run: record and copy all that waits."""
@@ -404,10 +420,11 @@ class ModelFiles:
                     self._turn.notify_all()
 
 
-def _remove(path: str) -> None:
-    if path:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
+def _working_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was deleted
+        return ""
 
 
 def is_wanted(ctx: BindingContext, session: Session, path: str) -> bool:

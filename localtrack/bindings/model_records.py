@@ -5,19 +5,27 @@ Source: docs/format/v1.md, "models/<name>--<id8>/"; ClearML names the model ``<t
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localtrack.bindings.model_files import Event, Recorded
+from localtrack.errors import LocaltrackError
 from localtrack.records.model import ModelRecord
 from localtrack.records.plain import replace
+from localtrack.records.task import TaskRecord
 from localtrack.runtime.ownership import open_record
 from localtrack.services import models, outputs, storage, weights
 from localtrack.services.outputs import Filed, TaskAccess, Weights
+from localtrack.store.blobs import inside
 
 if TYPE_CHECKING:
     from localtrack.runtime.session import Session
+
+#: Stands for whoever gave a model its weights, if no file's name is known.
+_SOMEBODY = "\0"
 
 
 def record_output(session: Session, event: Event, recorded: Recorded) -> str:
@@ -35,39 +43,47 @@ def record_output(session: Session, event: Event, recorded: Recorded) -> str:
     access = _access(session)
     record = access.read()
     file_name = event.upload_name or os.path.basename(event.path.rstrip("/"))
-    name = free_name(event.path, Path(file_name).stem, recorded.files, event.key)
+    names = Names(access, record, recorded)
+    origin = recorded.origin(event.key or event.path)
+    name = names.free(event.path, Path(file_name).stem, origin)
     draft = ModelRecord(
         id="", name=f"{record.name} - {Path(file_name).stem}", project=record.project, task=record.id,
         framework=event.framework, labels=dict(record.labels),
     )  # fmt: skip
+    path = event.kept or event.path
     if "://" in event.path:
-        filed = _put(access, name, draft, _weights(event, None, file_name, ""))
-    elif os.path.isdir(event.path):
-        filed = _put_folder(access, name, draft, event, file_name, record.output_uri)
+        filed = _put(access, name, draft, _weights(event, origin, None, file_name, ""))
+    elif os.path.isdir(path):
+        filed = _put_folder(access, name, draft, event, origin, file_name, record.output_uri)
     else:
-        source = Path(event.kept or event.path) if record.output_uri else Path(event.path)
-        filed = _put(access, name, draft, _weights(event, source, file_name, record.output_uri))
+        source = Path(path) if record.output_uri else Path(event.path)
+        filed = _put(access, name, draft, _weights(event, origin, source, file_name, record.output_uri))
     recorded.ids[event.path] = filed.id
     return filed.id
 
 
-def _weights(event: Event, source: Path | None, file_name: str, uri: str, is_package: bool = False) -> Weights:
-    return Weights(source, "" if source else event.path, file_name, uri, event.iteration, False, is_package, False)
+def _weights(
+    event: Event, origin: str, source: Path | None, file_name: str, uri: str, is_package: bool = False
+) -> Weights:
+    url = "" if source else event.path
+    return Weights(source, url, file_name, uri, event.iteration, False, is_package, False, origin=origin)
 
 
 def _put(access: TaskAccess, name: str, draft: ModelRecord, wanted: Weights) -> Filed:
     return outputs.put_weights(access, name, outputs.file_model(access, name, draft), wanted)[1]
 
 
-def _put_folder(access: TaskAccess, name: str, draft: ModelRecord, event: Event, file_name: str, uri: str) -> Filed:
+def _put_folder(
+    access: TaskAccess, name: str, draft: ModelRecord, event: Event, origin: str, file_name: str, uri: str
+) -> Filed:
     """Record a folder: by reference, or as a zip where it is copied."""
-    base = Path(event.path)
+    base = Path(event.kept or event.path)
     if uri:
         with weights.temporary_folder() as place:
             packed = Path(place) / "package.zip"
             weights.pack([base], base, packed)  # before there is a model: what can't be packed leaves none
-            return _put(access, name, draft, _weights(event, packed, f"{file_name}.zip", uri, True))
-    filed = _put(access, name, draft, _weights(event, base, file_name, ""))
+            return _put(access, name, draft, _weights(event, origin, packed, f"{file_name}.zip", uri, True))
+    filed = _put(access, name, draft, _weights(event, origin, Path(event.path), file_name, ""))
     size = sum(path.stat().st_size for path in weights.files_below([base]))
     record = models.edit(
         access.ctx, filed.id, lambda old: replace(old, weights={**old.weights, "size_bytes": size}), "size",
@@ -77,22 +93,53 @@ def _put_folder(access: TaskAccess, name: str, draft: ModelRecord, event: Event,
     return filed
 
 
-def free_name(path: str, stem: str, files: dict[str, str], key: str = "") -> str:
-    """Return what the task calls a model: its file's stem, with its folder or suffix where another file has that.
+class Names:
+    """What a task calls the models of saved files: one name for each file, also in the runs that go on with the task.
+
+    A name whose model somebody else gave its weights, or that is published, is not taken.
 
     Args:
-        path: the file.
-        stem: the name that is wanted.
-        files: which file has which name; kept up to date.
-        key: what tells the model from others, where it is not the path.
+        access: the task.
+        record: as it is now.
+        recorded: which names this run has given.
     """
-    key = key or path
-    folder, file_name = os.path.split(path)
-    has_sibling = os.path.dirname(files.get(stem, "")) == folder
-    second = file_name if has_sibling else f"{os.path.basename(folder)}/{stem}"
-    name = next((one for one in (stem, second) if files.get(one, key) == key), path)
-    files[name] = key
-    return name
+
+    def __init__(self, access: TaskAccess, record: TaskRecord, recorded: Recorded) -> None:
+        self._access = access
+        self._entries = {str(entry.get("name")): entry for entry in record.output_models}
+        self._recorded = recorded
+
+    def free(self, path: str, stem: str, origin: str) -> str:
+        """Return a name for a file's model, and keep it for that file: the stem, with its folder or suffix where that is taken.
+
+        Args:
+            path: the file.
+            stem: the name that is wanted.
+            origin: what tells this file from others.
+        """
+        folder, file_name = os.path.split(path)
+        beside = self._recorded.origin(os.path.join(folder, "any"))
+        has_sibling = os.path.dirname(self._owner(stem)) == os.path.dirname(beside)
+        second = file_name if has_sibling else f"{os.path.basename(folder)}/{stem}"
+        names = (stem, second, path, *(f"{path} - {number}" for number in range(1, len(self._entries) + 2)))
+        name = next(one for one in names if self._owner(one) in ("", origin))
+        self._recorded.files[name] = origin
+        return name
+
+    def _owner(self, name: str) -> str:
+        """Return the origin of the file whose model has a name: empty where nobody has it."""
+        entry = self._entries.get(name)
+        mine = self._recorded.files.get(name, "")
+        if entry is None:
+            return mine
+        folder = inside(self._access.where(), str(entry["folder"])) if entry.get("folder") else None
+        try:
+            _, model = models.read(self._access.ctx, str(entry["id"]), folder)
+        except LocaltrackError:
+            return _SOMEBODY
+        if model.published:
+            return _SOMEBODY
+        return str(model.weights.get("origin") or (_SOMEBODY if model.weights or not mine else mine))
 
 
 def record_input(session: Session, event: Event, recorded: Recorded) -> str:
@@ -103,21 +150,39 @@ def record_input(session: Session, event: Event, recorded: Recorded) -> str:
     """
     access = _access(session)
     record = access.read()
+    path = event.path.rstrip("/")
     url = event.path if "://" in event.path else storage.normal_url(event.path)
     own = recorded.ids.get(event.path)
     if own is not None:
         _, model = models.read(session.ctx, own)
     else:
-        stem = Path(event.path.rstrip("/")).stem
-        draft = ModelRecord(id="", name=stem, project=record.project, framework=event.framework)
+        draft = ModelRecord(id="", name=Path(path).stem, project=record.project, framework=event.framework)
         model, _ = models.import_model(session.ctx, url, draft)
-    names = {entry.get("name"): entry.get("id") for entry in record.input_models}
-    name = Path(event.path.rstrip("/")).stem
-    if names.get(name, model.id) != model.id:
-        name = f"{os.path.basename(os.path.dirname(event.path))}/{name}"
+    taken = {entry.get("name"): entry.get("id") for entry in record.input_models}
+    if model.id in taken.values():
+        return model.id
+    name = next(one for one in _longer_names(path) if taken.get(one, model.id) == model.id)
     entry = models.entry_of(name, model)
     access.edit(lambda old: models.with_input(old, entry), f"input model: {name}")
     return model.id
+
+
+def _longer_names(path: str) -> Iterator[str]:
+    """Yield names for a file, each with more of its path, and at last with its suffix and a number."""
+    folders = path.split("/")[:-1]
+    stem = Path(path).stem
+    yield stem
+    for count in range(1, len(folders) + 1):
+        if folders[-count]:
+            yield "/".join((*folders[-count:], stem))
+    yield path
+    yield from (f"{path} - {number}" for number in itertools.count(1))
+
+
+def name_for(session: Session, path: str, recorded: Recorded) -> str:
+    """Return what the task calls the model of a file that an integration records itself; no other file gets that name."""
+    access = _access(session)
+    return Names(access, access.read(), recorded).free(path, Path(path).stem, recorded.origin(path))
 
 
 def _access(session: Session) -> TaskAccess:

@@ -205,10 +205,13 @@ class TaskHold:
         from localtrack.api.model import OutputModel
 
         def keep() -> None:
-            full = f"{task.name} - {name or path.stem}"
+            files, called, where = files_of(self.context("models")), name or path.stem, str(path.absolute())
+            if files is not None:
+                called = files.name_of(self, name) if name else files.name_for(where)
+            full = f"{task.name} - {called if name else path.stem}"
             model = OutputModel(task=task, name=full, framework=framework, tags=list(tags))
-            files = None if name else files_of(self.context("models"))
-            model.connect(task, name=name or (path.stem if files is None else files.name_for(str(path.absolute()))))
+            model._origin = files.origin(where) if files is not None and not name else ""
+            model.connect(task, name=called)
             uri: Any = None if task.output_uri else True
             model.update_weights(str(path), upload_uri=uri, iteration=max(0, int(iteration)))
             if tags:

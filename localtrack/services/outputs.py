@@ -60,6 +60,7 @@ class Weights:
         is_package: whether the file is a zip of several.
         background: whether an upload to another host may go on after the call.
         handed_over: files that go once a copy is stored; never those that are only registered.
+        origin: the file that they are a state of, where a capture of saves recorded it; empty for what a script gave.
     """
 
     source: Path | None
@@ -71,6 +72,7 @@ class Weights:
     is_package: bool
     background: bool
     handed_over: HandedOver = NOTHING
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +270,8 @@ def _kept(access: TaskAccess, name: str, filed: Filed, wanted: Weights, staged: 
 
 def _finish(access: TaskAccess, name: str, filed: Filed, wanted: Weights, body: Json) -> str:
     origin = str(wanted.source or wanted.url)
-
+    if wanted.origin:
+        body = {**body, "origin": wanted.origin}
     dropped: list[Json] = []
 
     def change(record: ModelRecord) -> ModelRecord:

@@ -32,7 +32,7 @@ def test_an_empty_folder_is_refused_and_leaves_no_model(start: Start, tmp_path: 
     session = task._session
     assert session is not None
     with pytest.raises(InvalidValueError, match=r"no files to pack in .*saved_model"):
-        record_output(session, Event(str(folder), "TensorFlow", True), Recorded())
+        record_output(session, Event(str(folder), "TensorFlow", True), Recorded(""))
     assert task.output_models_id == {}
     assert not list((task._where() / "models").glob("*--*"))
 
@@ -46,12 +46,12 @@ def test_a_folder_is_packed_whole(start: Start, tmp_path: Path) -> None:
     task = start(output_uri=True)
     session = task._session
     assert session is not None
-    record_output(session, Event(str(folder), "TensorFlow", True), Recorded())
+    record_output(session, Event(str(folder), "TensorFlow", True), Recorded(""))
     (model,) = task.models.output
     assert (Path(model.get_local_copy()) / "variables" / "a.index").read_bytes() == b"abc"
     task.output_uri = None
-    record_output(session, Event(str(folder), "TensorFlow", True, key="second"), Recorded())
-    (entry,) = task._read().output_models
+    record_output(session, Event(str(folder), "TensorFlow", True, key="second"), Recorded(""))
+    entry = task._read().output_models[-1]
     assert (entry["url"], entry["size_bytes"]) == (f"file://{folder}", 5)
 
 

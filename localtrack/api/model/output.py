@@ -68,6 +68,7 @@ class OutputModel(BaseModel):
         self._given_name = name
         self._upload_uri = ""
         self._pending_url = ""
+        self._origin = ""
         self._draft: ModelRecord | None = ModelRecord(
             id="",
             name=name or "",
@@ -347,6 +348,7 @@ class OutputModel(BaseModel):
             wanted = replace(wanted, iteration=self._task.get_last_iteration())
         if self._draft is not None and not self._draft.framework:
             self._draft = replace(self._draft, framework=framework_of(wanted.file_name))
+        wanted = replace(wanted, origin=self._origin)
         before = (self._model_id, self._folder, self._draft)
         filed = None
         try:
