@@ -67,8 +67,7 @@ def record_saves(
     def wrapper(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         target = args[position] if len(args) > position else kwargs.get(keyword)
         saved = args[thing] if len(args) > thing else None
-        is_seen = not thread_state.nested and explicit.MODELS not in explicit.left()
-        path = find(target) if target is not None and is_seen else None
+        path = find(target) if target is not None and _is_seen() else None
         files = files_of(ctx) if path is not None and wants(saved) else None
         if files is None or path is None or not is_wanted(ctx, files.session, path):
             return call(*args, **kwargs)
@@ -80,6 +79,41 @@ def record_saves(
             return result
 
     ctx.patch.around(owner, name, wrapper)
+
+
+def record_folders(
+    ctx: BindingContext,
+    owner: Any,
+    name: str,
+    framework: str,
+    find: Callable[..., Any],
+    thing: Callable[..., Any],
+) -> None:
+    """Record the folder that a method fills by several calls: once, when all is in it; what those save is part of it.
+
+    Args:
+        ctx: the binding's hold.
+        owner: the class that has the method.
+        name: the method's name.
+        framework: ClearML's name of the framework.
+        find: given what the method is, returns the folder; None where there is none.
+        thing: given the same, returns what is saved.
+    """
+
+    def wrapper(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        place = find(*args, **kwargs) if _is_seen() else None
+        path = None if place is None else path_of(place)
+        files = None if path is None else files_of(ctx)
+        if files is None or path is None or not is_wanted(ctx, files.session, path):
+            return call(*args, **kwargs)
+        with files.saving(path, framework, thing(*args, **kwargs)):
+            return call(*args, **kwargs)
+
+    ctx.patch.around(owner, name, wrapper)
+
+
+def _is_seen() -> bool:
+    return not thread_state.nested and explicit.MODELS not in explicit.left()
 
 
 def record_loads(

@@ -97,6 +97,7 @@ BUILT_IN: tuple[BindingSpec, ...] = (
         "plotly", "plotly",
         "plotly.io._renderers", "plotly.io._html", "plotly.io._kaleido", "plotly.io._base_renderers", "plotly.io.kaleido",
     ),
+    _built_in("accelerate", "pytorch", "accelerate.accelerator"),
     _built_in("catboost", "catboost", "catboost.core"),
     _built_in("fastai", "fastai", "fastai.learner"),
     _built_in("joblib", "joblib scikit", "joblib.numpy_pickle", "joblib"),
@@ -117,7 +118,7 @@ BUILT_IN: tuple[BindingSpec, ...] = (
         "tensorflow.python.checkpoint.checkpoint",
     ),
     _built_in("torch", "pytorch", "torch"),
-    _built_in("transformers", "pytorch", "transformers.modeling_utils"),
+    _built_in("transformers", "pytorch", "transformers.modeling_utils", "transformers.trainer"),
     _built_in("xgboost", "xgboost", "xgboost.core", "xgboost.callback"),
     _built_in(
         "tensorboard", "tensorboard",

@@ -210,6 +210,18 @@ class TestTransformers(ModelContract):
         BertModel(config).save_pretrained(path)
 
 
+class TestAccelerate(ModelContract):
+    """accelerate."""
+
+    binding = "localtrack.bindings.accelerate"
+
+    def save(self, path: Path) -> None:
+        """Save the state of nothing but the random number generators."""
+        from accelerate import Accelerator
+
+        Accelerator(cpu=True).save_state(path)
+
+
 class TestKeras(ModelContract):
     """Keras."""
 
