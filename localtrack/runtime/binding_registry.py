@@ -117,7 +117,11 @@ BUILT_IN: tuple[BindingSpec, ...] = (
         "tensorflow.python.saved_model.save", "tensorflow.python.saved_model.load",
         "tensorflow.python.checkpoint.checkpoint",
     ),
-    _built_in("torch", "pytorch", "torch"),
+    _built_in(
+        "torch", "pytorch",
+        "torch", "torch.onnx", "torch.onnx.utils",
+        "torch.onnx._internal.torchscript_exporter.utils", "torch.onnx._internal.exporter._compat",
+    ),
     _built_in("transformers", "pytorch", "transformers.modeling_utils", "transformers.trainer"),
     _built_in("xgboost", "xgboost", "xgboost.core", "xgboost.callback"),
     _built_in(

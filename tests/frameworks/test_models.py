@@ -110,6 +110,22 @@ onnx.save(helper.make_model(helper.make_graph([helper.make_node("Relu", ["x"], [
 onnx.load("o.onnx")""",
         "ONNX", {"o"}, {"o"}, {},
     ),
+    "torch.onnx": Case(
+        "onnx", f"""from torch.onnx import export
+{INIT}import torch
+inputs = (torch.zeros(1, 2),)
+export(torch.nn.Linear(2, 2), inputs, "named.onnx", dynamo=False)
+torch.onnx.export(torch.nn.Linear(2, 2), inputs, f="key.onnx", dynamo=False)""",
+        "ONNX", {"named", "key"}, set(), {},
+    ),
+    "torch.onnx of programs": Case(
+        "onnxscript", f"""from torch.onnx import export
+{INIT}import torch
+inputs = (torch.zeros(1, 2),)
+export(torch.nn.Linear(2, 2), inputs, "named.onnx", external_data=False)
+torch.onnx.export(torch.nn.Linear(2, 2), inputs).save("saved.onnx")""",
+        "ONNX", {"named", "saved"}, set(), {},
+    ),
 }  # fmt: skip
 
 
