@@ -30,6 +30,7 @@ from localtrack.runtime.ownership import CHILD, OWNER, agent_task, claim_run, op
 from localtrack.runtime.session import Session, SessionOptions
 from localtrack.services import lifecycle, reuse, tasks
 from localtrack.services.context import StoreContext, current_user, open_context
+from localtrack.services.storage import check_destination
 from localtrack.store.documents import now
 
 _ENVIRONMENT_NAME = r"(?!LOCALTRACK_)[^=\0]+"
@@ -78,17 +79,17 @@ def start(request: InitRequest, frame: FrameType) -> Started:
     Raises:
         UsageError: this process already runs a task of another project, name or type.
         InvalidValueError: an argument that can't be understood; nothing is made then.
+        StorageError: ``output_uri``, or that of the task that an agent runs here, can't be written; no task is made then.
     """
     kind = parse_type(request.task_type).value
     _options(request, remote=False)
-    _uri(request.output_uri)
+    check_destination(request.output_uri)
     with _lock:  # of several threads that call Task.init, the first starts the run
         return _start_or_join(request, kind, frame)
 
 
 def _start_or_join(request: InitRequest, kind: str, frame: FrameType) -> Started:
-    running = current.get()
-    if running is not None:
+    if (running := current.get()) is not None:
         _check_same(running, request, kind)
         return Started(running, is_new=False)
     attached = attach_to_parent(request.streams, request.frameworks)
@@ -111,6 +112,8 @@ def _start_or_join(request: InitRequest, kind: str, frame: FrameType) -> Started
         request = replace(request, reuse=False)  # the last task of that name may be another rank's
     if task_id:
         return _adopt(ctx, task_id, request, frame)
+    if request.output_uri is not None:
+        request = replace(request, output_uri=_destination(ctx, request.output_uri))
     started = _start_own(ctx, request, launch, asked, frame)
     if launch is not None and launch.rank == 0:
         from localtrack.runtime import ranks
@@ -239,6 +242,8 @@ def _is_worker() -> bool:
 def _adopt(ctx: StoreContext, task_id: str, request: InitRequest, frame: FrameType) -> Started:
     """Run the task that the agent claimed: names, tags and reuse of the call are ignored."""
     folder, record = open_record(ctx, task_id)
+    if record.output_uri not in ("", STORE_URI):  # that this machine has no such place is said before hours of work
+        _destination(ctx, record.output_uri)
     os.environ.update(_environment(record))
     session = _run(ctx, folder, record, request, frame, remote=True)
     return Started(session, _offset(session.record_at_start, request))
@@ -331,7 +336,7 @@ def _blank(record: TaskRecord, request: InitRequest) -> TaskRecord:
         comment="",
         tags=request.tags,
         input_models=(),
-        output_uri=_uri(request.output_uri, record.output_uri),
+        output_uri=_uri(request, record.output_uri),
     )
 
 
@@ -344,7 +349,7 @@ def _create_running(
 
     draft = TaskRecord(
         id=new_task_id(), name=name, project=project, type=kind, tags=request.tags, system_tags=("development",),
-        user=current_user(), created=at, status_changed=at, output_uri=_uri(request.output_uri), attempt=1,
+        user=current_user(), created=at, status_changed=at, output_uri=_uri(request), attempt=1,
     )  # fmt: skip
     session = Session(
         ctx, draft, ctx.store.layout.task(project, name, draft.id), OWNER, _options(request, remote=False)
@@ -403,23 +408,18 @@ def _options(request: InitRequest, *, remote: bool) -> SessionOptions:
 def _with_asked(record: TaskRecord, request: InitRequest) -> TaskRecord:
     """Return a task that is taken up again with what the call adds to it."""
     tags = tuple(dict.fromkeys((*record.tags, *request.tags)))
-    return replace(record, tags=tags, output_uri=_uri(request.output_uri, record.output_uri))
+    return replace(record, tags=tags, output_uri=_uri(request, record.output_uri))
 
 
-def _uri(value: str | bool | os.PathLike[str] | None, known: str = "") -> str:
-    """Return what is recorded of ClearML's ``output_uri``: a URL, an absolute path, ``.`` for the store, or nothing.
+def _uri(request: InitRequest, known: str = "") -> str:
+    return known if request.output_uri is None else str(request.output_uri)
 
-    Raises:
-        InvalidValueError: anything else.
-    """
-    if value is None:
-        return known
-    if isinstance(value, bool):
-        return STORE_URI if value else ""
-    if not isinstance(value, (str, os.PathLike)):
-        raise InvalidValueError(f"output_uri must be a URL, a path, True or False, not {value!r}")
-    text = os.fspath(value)
-    return text.rstrip("/") if "://" in text or not text else str(Path(text).expanduser().absolute())
+
+def _destination(ctx: StoreContext, value: str | bool | os.PathLike[str]) -> str:
+    """Return what is recorded of ClearML's ``output_uri``, in the one spelling that all of its setters give it."""
+    from localtrack.services.weights import destination  # most runs do without
+
+    return destination(ctx, value)
 
 
 def _names(request: InitRequest) -> tuple[str, str]:

@@ -246,7 +246,7 @@ def by_url(ctx: StoreContext, url: str, *, include_archived: bool = False) -> Mo
     hits = [
         row
         for row in ctx.models.rows()
-        if row.value("weights").get("url") == address and (include_archived or not row.archived)
+        if storage.is_at(row.value("weights"), address) and (include_archived or not row.archived)
     ]
     return max(hits, key=lambda row: (row.value("created"), row.id), default=None)
 
@@ -285,7 +285,7 @@ def import_model(ctx: StoreContext, url: str, record: ModelRecord) -> tuple[Mode
     addresses = ModelAddresses(ctx.store.disk, ctx.store.layout, ctx.author, ctx.models.announce)
     try:
         placed = addresses.model_of(
-            address, record, lambda one: one.weights.get("url") == address and not one.archived
+            address, record, lambda one: storage.is_at(one.weights, address) and not one.archived
         )[1]
     except StoreError:
         raise

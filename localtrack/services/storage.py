@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from types import NoneType
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
 from localtrack.errors import InvalidValueError, StorageError
@@ -96,6 +97,21 @@ def normal_url(url: str | os.PathLike[str]) -> str:
     if path is None:
         return text
     return f"file://{os.path.normpath(path)}"
+
+
+def address_of(entry: Mapping[str, Any]) -> str:
+    """Return the one spelling of an entry's ``url``, which was not always written so; empty where it has none."""
+    url = str(entry.get("url") or "")
+    try:
+        return normal_url(url) if url else ""
+    except InvalidValueError:
+        return url
+
+
+def is_at(entry: Mapping[str, Any], address: str) -> bool:
+    """Tell whether an entry's ``url`` means an address that is in its normal spelling."""
+    url = entry.get("url")
+    return url == address or (bool(url) and "://" not in str(url) and address_of(entry) == address)
 
 
 def join_url(base: str, *parts: str) -> str:
@@ -221,6 +237,16 @@ def remove(url: str) -> None:
     driver_for(url).remove(url)
 
 
+def check_destination(value: object) -> None:
+    """Look whether a value can say where uploads go at all: a URL, a path, True, False or None.
+
+    Raises:
+        InvalidValueError: it can't.
+    """
+    if not isinstance(value, (str, bool, os.PathLike, NoneType)) or "\0" in str(value):
+        raise InvalidValueError(f"output_uri must be a URL, a path, True or False, not {value!r}")
+
+
 def check_writable(url: str) -> str:
     """Return an address in its normal spelling after a look whether files can be stored below it.
 
@@ -240,7 +266,9 @@ def check_writable(url: str) -> str:
             raise PermissionError(13, "not writable", str(path))
     except OSError as error:
         raise StorageError(
-            f"{path} can't take uploads: {error.strerror}; choose another output_uri", path=str(path)
+            f"{path} can't take uploads on this machine: {error.strerror}; make it a folder that you can write, or choose "
+            "another output_uri",
+            path=str(path),
         ) from error
     return normal_url(path)
 

@@ -38,12 +38,14 @@ def destination(ctx: StoreContext, value: str | bool | os.PathLike[str] | None) 
         value: what a user gave: False and None for nowhere, True for the store, a path or URL.
 
     Raises:
+        InvalidValueError: something else.
         StorageError: a folder that can't be written.
         MissingExtraError: a place that needs an optional package.
     """
+    storage.check_destination(value)
     if value is None or value is False or value == "":
         return ""
-    if value is True or value in (STORE_URI, "True"):
+    if value is True or value == "True":
         return STORE_URI
     path = storage.local_path(value)
     if path is not None and path.resolve().is_relative_to(ctx.store.root.resolve()):
@@ -55,7 +57,7 @@ def shown_destination(ctx: StoreContext, kept: str) -> str | None:
     """Return a kept destination as users see it: the store as a ``file://`` URL, nowhere as None."""
     if not kept:
         return None
-    return storage.normal_url(ctx.store.root) if kept == STORE_URI else kept
+    return storage.normal_url(ctx.store.root if kept == STORE_URI else kept)
 
 
 def store_copy(ctx: StoreContext, folder: Path, source: Path, name: str) -> Json:
@@ -89,7 +91,9 @@ def target_url(uri: str, project: str, task_name: str, task_id: str, file_name: 
     """
     parts = [safe_file_name(part) for part in project.split("/") if part.strip()]
     name = safe_file_name(task_name.replace("/", "_"))
-    return storage.join_url(uri, *parts, f"{name}.{task_id}", "models", folder, safe_file_name(file_name))
+    return storage.join_url(
+        storage.normal_url(uri), *parts, f"{name}.{task_id}", "models", folder, safe_file_name(file_name)
+    )
 
 
 def place_for(ctx: StoreContext, uri: str, task: TaskRecord, record: ModelRecord, file_name: str) -> str:
@@ -100,7 +104,7 @@ def place_for(ctx: StoreContext, uri: str, task: TaskRecord, record: ModelRecord
     Raises:
         OSError: the store, which keeps whose place it is, takes no more.
     """
-    others = {str(one.get("url", "")) for one in task.output_models if one.get("id") != record.id}
+    others = {storage.address_of(one) for one in task.output_models if one.get("id") != record.id}
     own_folders = (task_folder_name(record.name, record.id, digits) for digits in ID_DIGITS)
     for folder in ("", *own_folders):
         url = target_url(uri, task.project, task.name, task.id, file_name, folder=folder)
@@ -165,7 +169,7 @@ def without_oldest(record: ModelRecord, keep: int) -> tuple[ModelRecord, list[Js
 
 
 def _same_place(one: Json, other: Json) -> bool:
-    return bool(one.get("url")) and one.get("url") == other.get("url")
+    return bool(one.get("url")) and storage.address_of(one) == storage.address_of(other)
 
 
 def pack(files: Sequence[str | os.PathLike[str]], base: Path | None, target: Path) -> None:
@@ -241,7 +245,7 @@ def url_of(ctx: StoreContext, folder: Path | None, record: ModelRecord) -> str:
     """Return the address of a model's weights: ``file://`` for what lies in the store; empty for none."""
     weights = record.weights
     if weights.get("url"):
-        return str(weights["url"])
+        return storage.address_of(weights)
     path = _stored_path(ctx, folder, record)
     return "" if path is None else storage.normal_url(path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,22 @@ class TestRuns:
         assert world.console(task) == ["new True True"]
         assert git(world.repo, "status", "--porcelain") == ""
         assert not world.workdir.exists() or not any(world.workdir.rglob("main.py"))
+
+    def test_no_such_place_for_the_outputs(self, world: World) -> None:
+        """Where this machine can't write the task's output_uri, the run fails at its start, and the task says why."""
+        task = world.script(
+            "from localtrack import Task\nTask.init('other', 'name')\nprint('hours of work')\n", enqueue=False
+        )
+        blocked = world.tmp_path / "file" / "models"
+        blocked.parent.write_text("")
+        tasks.edit(world.ctx, task, lambda old: replace(old, output_uri=str(blocked)), "output_uri")
+        lifecycle.enqueue(world.ctx, task, "default")
+        assert world.agent().run() == {"failed": 1}
+        record, said = world.record(task), "\n".join(world.console(task))
+        assert f"{blocked} can't take uploads on this machine: Not a directory" in said
+        assert "choose another output_uri" in said
+        assert "hours of work" not in said
+        assert (record.status, record.exit["code"]) == ("failed", 1)
 
     def test_the_child_knows_where_it_is(self, world: World) -> None:
         """Root, task, claim and agent are in the child's environment; the parent of another run is not."""

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from localtrack import Task, TaskTypes
-from localtrack.errors import InvalidValueError, TaskNotFoundError, UsageError
+from localtrack.errors import InvalidValueError, StorageError, TaskNotFoundError, UsageError
 
 Start = Callable[..., Task]
 
@@ -393,33 +393,51 @@ class TestOutputUri:
     @pytest.mark.parametrize(
         ("asked", "kept"),
         [
-            (None, ""), (False, ""), (True, "."), ("s3://bucket/models/", "s3://bucket/models"), ("/data/out/", "/data/out"),
-            (Path("/data/out"), "/data/out"),
+            (None, ""), (False, ""), (True, "."), ("True", "."), ("memory://bucket/models/", "memory://bucket/models"),
+            ("{here}/out/", "file://{here}/out"), (Path("{here}/x/../out"), "file://{here}/out"),
+            ("file://{here}/out", "file://{here}/out"), ("{here}/store/models", "."), (".", "file://{here}"),
+            ("models", "file://{here}/models"),
         ],
     )  # fmt: skip
-    def test_what_is_kept_of_it(self, start, asked, kept):
-        """A URL or a path is kept, True stands for the store, False for nothing."""
-        assert start(output_uri=asked)._read().output_uri == kept
+    def test_what_is_kept_of_it(self, start, tmp_path, monkeypatch, asked, kept):
+        """True and what lies in it stand for the store, False for nothing; else it is kept as the task's setter keeps it."""
+        monkeypatch.chdir(tmp_path)
+        asked = type(asked)(str(asked).format(here=tmp_path)) if isinstance(asked, (str, Path)) else asked
+        kept = kept.format(here=tmp_path)
+        task = start(output_uri=asked)
+        assert task._read().output_uri == kept
+        task.output_uri = asked
+        assert task._read().output_uri == kept
 
-    def test_a_relative_path_is_made_absolute(self, start):
-        """A relative path means the folder below the directory in which the script runs now."""
-        assert start(output_uri="models")._read().output_uri == str(Path.cwd() / "models")
-
-    def test_something_else_is_refused(self, start, root):
+    @pytest.mark.parametrize("asked", [7, "a\0b"])
+    def test_something_else_is_refused(self, start, root, asked):
         """A number is no place, and no task is made."""
         with pytest.raises(InvalidValueError, match="output_uri"):
-            start(output_uri=7)
+            start(output_uri=asked)
         assert not root.exists()
 
+    def test_a_place_that_takes_no_uploads_is_refused(self, start, tmp_path, monkeypatch):
+        """A folder that can't be written, or a missing package, is an error of Task.init; no task is made."""
+        (tmp_path / "file").write_text("")
+        with pytest.raises(
+            StorageError, match=rf"{tmp_path}/file/x can't take uploads .*; make it .* another output_uri"
+        ):
+            start(output_uri=tmp_path / "file" / "x")
+        monkeypatch.setitem(sys.modules, "fsspec", None)
+        with pytest.raises(ImportError, match=r"localtrack\[remote\]"):
+            start(output_uri="s3://bucket/x")
+        assert Task.get_tasks() == []
+
     @pytest.mark.parametrize("again", [{}, {"continue_last_task": True}], ids=["reused", "continued"])
-    @pytest.mark.parametrize(("asked", "kept"), [(None, "/data/a"), ("/data/b", "/data/b"), (False, ""), (True, ".")])
-    def test_a_task_that_is_taken_up_again(self, start, again, asked, kept):
+    @pytest.mark.parametrize(("asked", "kept"), [(None, "file://{}/a"), ("b", "file://{}/b"), (False, ""), (True, ".")])
+    def test_a_task_that_is_taken_up_again(self, start, tmp_path, monkeypatch, again, asked, kept):
         """Reused or continued, a task takes what the call says, and keeps what it has when that says nothing."""
-        first = start(output_uri="/data/a")
+        monkeypatch.chdir(tmp_path)
+        first = start(output_uri="a")
         first.close()
         second = start(output_uri=asked, **again)
         assert second.id == first.id
-        assert second._read().output_uri == kept
+        assert second._read().output_uri == kept.format(tmp_path)
 
 
 def test_importing_task_is_light() -> None:

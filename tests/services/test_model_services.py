@@ -20,6 +20,7 @@ from localtrack.errors import (
 from localtrack.records.model import ModelRecord, framework_of
 from localtrack.services import model_removal, models, outputs, tasks, weights
 from localtrack.services.context import StoreContext
+from localtrack.services.outputs import Weights
 from tests.services.model_world import access_of, save
 
 
@@ -85,8 +86,8 @@ def test_the_tasks_folder_is_gone(ctx: StoreContext, run: str) -> None:
 
 
 def test_destinations(ctx: StoreContext, tmp_path: Path) -> None:
-    """True, the store's own path and the kept dot are the store; False and None nowhere; others are made whole."""
-    for value in (True, ".", ctx.store.root, f"file://{ctx.store.root}", ctx.store.root / "projects"):
+    """True and the store's own path are the store; False and None nowhere; others are made whole."""
+    for value in (True, "True", ctx.store.root, f"file://{ctx.store.root}", ctx.store.root / "projects"):
         assert weights.destination(ctx, value) == "."
     for value in (None, False, ""):
         assert weights.destination(ctx, value) == ""
@@ -156,6 +157,26 @@ def test_a_removed_model_whose_task_is_gone_comes_back_alone(ctx: StoreContext, 
     assert folder is not None
     assert folder.parent == ctx.store.layout.models
     assert weights.local_path(ctx, folder, record).read_bytes() == b"kept"
+
+
+def test_addresses_that_were_kept_as_plain_paths(ctx: StoreContext, run: str, tmp_path: Path) -> None:
+    """A task and a model of an older store whose places are plain paths: both are read as addresses, and found by them."""
+    (tmp_path / "net.pt").write_bytes(b"weights")
+    far, access = tmp_path / "far", access_of(ctx, run)
+    wanted = Weights(tmp_path / "net.pt", "", "net.pt", str(far), 1, False, False, False)
+    url, filed = outputs.put_weights(access, "m", outputs.file_model(access, "m", ModelRecord(id="", name="m")), wanted)
+    assert url.startswith(f"file://{far}/")
+    plain = url.removeprefix("file://")
+    models.edit(ctx, filed.id, lambda old: replace(old, weights={**old.weights, "url": plain}), "as it was")
+
+    assert weights.shown_destination(ctx, str(far)) == f"file://{far}"
+    assert weights.url_of(ctx, *models.read(ctx, filed.id)) == url
+    for address in (plain, url):
+        assert models.import_model(ctx, address, ModelRecord(id="", name="again"))[0].id == filed.id
+    other = outputs.file_model(access, "other", ModelRecord(id="", name="other"))
+    assert outputs.put_weights(access, "other", other, wanted)[0] != url, "that place is the first model's"
+    assert outputs.put_weights(access, "m", filed, wanted)[0] == url
+    assert models.read(ctx, filed.id)[1].versions == (), "its place was written over"
 
 
 def test_a_record_of_another_kind_is_refused() -> None:

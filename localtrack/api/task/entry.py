@@ -85,6 +85,8 @@ class EntrySection(Section):
             UsageError: this process already runs a task of another project, name or type.
             InvalidValueError: an unknown type, or an argument that can't be understood.
             StoreError: the store can't be written.
+            StorageError: the folder of ``output_uri`` can't be written; under an agent, that which the task has.
+            MissingExtraError: such a place needs an optional package.
         """
         request = starter.InitRequest(
             project=project_name,

@@ -145,7 +145,7 @@ class ModelsSection(Section):
         model._entry_name = name or model_name or source.stem
         return model.update_weights(
             str(source),
-            upload_uri=None if self._read().output_uri else STORE_URI,
+            upload_uri=None if self._read().output_uri else str(self._ctx.store.root),
             iteration=iteration,
             update_comment=False,
             auto_delete_file=auto_delete_file,
