@@ -112,7 +112,7 @@ class Recorded:
 
     Attributes:
         base: the folder that the run began in.
-        files: by what the task calls a model, which file it is: its origin.
+        files: by what the task calls a model, which file it is: its key.
         ids: by a file's path, the id of the model that was saved to it.
         owners: by names that integrations gave, which of them did.
     """
@@ -122,7 +122,7 @@ class Recorded:
     ids: dict[str, str] = field(default_factory=dict)
     owners: dict[str, object] = field(default_factory=dict)
 
-    def origin(self, path: str) -> str:
+    def key_of(self, path: str) -> str:
         """Return what tells a file from others, also for a run that goes on elsewhere: its path below the run's folder."""
         is_below = self.base and path.startswith(os.path.join(self.base, ""))
         return os.path.relpath(path, self.base) if is_below else path
@@ -380,9 +380,9 @@ class ModelFiles:
             self._recorded.owners[free] = owner
             return free
 
-    def origin(self, path: str) -> str:
+    def key_of(self, path: str) -> str:
         """Return what the task knows a file by."""
-        return self._recorded.origin(path)
+        return self._recorded.key_of(path)
 
     def finish(self) -> None:
         """At the end of the run: record and copy all that waits."""

@@ -44,29 +44,31 @@ def record_output(session: Session, event: Event, recorded: Recorded) -> str:
     record = access.read()
     file_name = event.upload_name or os.path.basename(event.path.rstrip("/"))
     names = Names(access, record, recorded)
-    origin = recorded.origin(event.key or event.path)
-    name = names.free(event.path, Path(file_name).stem, origin)
+    key = recorded.key_of(event.key or event.path)
+    name = names.free(event.path, Path(file_name).stem, key)
     draft = ModelRecord(
         id="", name=f"{record.name} - {Path(file_name).stem}", project=record.project, task=record.id,
         framework=event.framework, labels=dict(record.labels),
     )  # fmt: skip
     path = event.kept or event.path
     if "://" in event.path:
-        filed = _put(access, name, draft, _weights(event, origin, None, file_name, ""))
+        filed = _put(access, name, draft, _weights(event, key, None, file_name, ""))
     elif os.path.isdir(path):
-        filed = _put_folder(access, name, draft, event, origin, file_name, record.output_uri)
+        filed = _put_folder(access, name, draft, event, key, file_name, record.output_uri)
     else:
         source = Path(path) if record.output_uri else Path(event.path)
-        filed = _put(access, name, draft, _weights(event, origin, source, file_name, record.output_uri))
+        filed = _put(access, name, draft, _weights(event, key, source, file_name, record.output_uri))
     recorded.ids[event.path] = filed.id
     return filed.id
 
 
 def _weights(
-    event: Event, origin: str, source: Path | None, file_name: str, uri: str, is_package: bool = False
+    event: Event, key: str, source: Path | None, file_name: str, uri: str, is_package: bool = False
 ) -> Weights:
     url = "" if source else event.path
-    return Weights(source, url, file_name, uri, event.iteration, False, is_package, False, origin=origin)
+    return Weights(
+        source, url, file_name, uri, event.iteration, False, is_package, False, origin=event.path if source else "", key=key
+    )  # fmt: skip
 
 
 def _put(access: TaskAccess, name: str, draft: ModelRecord, wanted: Weights) -> Filed:
@@ -74,7 +76,7 @@ def _put(access: TaskAccess, name: str, draft: ModelRecord, wanted: Weights) -> 
 
 
 def _put_folder(
-    access: TaskAccess, name: str, draft: ModelRecord, event: Event, origin: str, file_name: str, uri: str
+    access: TaskAccess, name: str, draft: ModelRecord, event: Event, key: str, file_name: str, uri: str
 ) -> Filed:
     """Record a folder: by reference, or as a zip where it is copied."""
     base = Path(event.kept or event.path)
@@ -82,8 +84,8 @@ def _put_folder(
         with weights.temporary_folder() as place:
             packed = Path(place) / "package.zip"
             weights.pack([base], base, packed)  # before there is a model: what can't be packed leaves none
-            return _put(access, name, draft, _weights(event, origin, packed, f"{file_name}.zip", uri, True))
-    filed = _put(access, name, draft, _weights(event, origin, Path(event.path), file_name, ""))
+            return _put(access, name, draft, _weights(event, key, packed, f"{file_name}.zip", uri, True))
+    filed = _put(access, name, draft, _weights(event, key, Path(event.path), file_name, ""))
     size = sum(path.stat().st_size for path in weights.files_below([base]))
     record = models.edit(
         access.ctx, filed.id, lambda old: replace(old, weights={**old.weights, "size_bytes": size}), "size",
@@ -109,25 +111,25 @@ class Names:
         self._entries = {str(entry.get("name")): entry for entry in record.output_models}
         self._recorded = recorded
 
-    def free(self, path: str, stem: str, origin: str) -> str:
+    def free(self, path: str, stem: str, key: str) -> str:
         """Return a name for a file's model, and keep it for that file: the stem, with its folder or suffix where that is taken.
 
         Args:
             path: the file.
             stem: the name that is wanted.
-            origin: what tells this file from others.
+            key: what tells this file from others.
         """
         folder, file_name = os.path.split(path)
-        beside = self._recorded.origin(os.path.join(folder, "any"))
+        beside = self._recorded.key_of(os.path.join(folder, "any"))
         has_sibling = os.path.dirname(self._owner(stem)) == os.path.dirname(beside)
         second = file_name if has_sibling else f"{os.path.basename(folder)}/{stem}"
         names = (stem, second, path, *(f"{path} - {number}" for number in range(1, len(self._entries) + 2)))
-        name = next(one for one in names if self._owner(one) in ("", origin))
-        self._recorded.files[name] = origin
+        name = next(one for one in names if self._owner(one) in ("", key))
+        self._recorded.files[name] = key
         return name
 
     def _owner(self, name: str) -> str:
-        """Return the origin of the file whose model has a name: empty where nobody has it."""
+        """Return the key of the file whose model has a name: empty where nobody has it."""
         entry = self._entries.get(name)
         mine = self._recorded.files.get(name, "")
         if entry is None:
@@ -182,7 +184,7 @@ def _longer_names(path: str) -> Iterator[str]:
 def name_for(session: Session, path: str, recorded: Recorded) -> str:
     """Return what the task calls the model of a file that an integration records itself; no other file gets that name."""
     access = _access(session)
-    return Names(access, access.read(), recorded).free(path, Path(path).stem, recorded.origin(path))
+    return Names(access, access.read(), recorded).free(path, Path(path).stem, recorded.key_of(path))
 
 
 def _access(session: Session) -> TaskAccess:

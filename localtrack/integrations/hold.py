@@ -210,7 +210,7 @@ class TaskHold:
                 called = files.name_of(self, name) if name else files.name_for(where)
             full = f"{task.name} - {called if name else path.stem}"
             model = OutputModel(task=task, name=full, framework=framework, tags=list(tags))
-            model._origin = files.origin(where) if files is not None and not name else ""
+            model._file_key = files.key_of(where) if files is not None and not name else ""
             model.connect(task, name=called)
             uri: Any = None if task.output_uri else True
             model.update_weights(str(path), upload_uri=uri, iteration=max(0, int(iteration)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,19 @@ from typing import Any
 from localtrack.errors import CorruptFileError, LocaltrackError, NotEditableError, StorageError
 from localtrack.fs.disk import remove_tree
 from localtrack.records.ids import new_task_id
+from localtrack.records.late import late_logger
 from localtrack.records.model import Json, ModelRecord
 from localtrack.records.plain import dataclass, replace
 from localtrack.records.task import STORE_URI, TaskRecord
 from localtrack.services import models, storage, uploads, weights
 from localtrack.services.context import StoreContext
 from localtrack.services.handed_over import NOTHING, HandedOver
-from localtrack.store.blobs import inside, safe_file_name
+from localtrack.store.blobs import file_size, inside, safe_file_name
 from localtrack.store.layout import TaskLayout
 
 SNAPSHOT = "snapshot "
+LOG = late_logger("localtrack.models")
+_said: set[tuple[str, str]] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,16 @@ class TaskAccess:
     edit: Callable[[Callable[[TaskRecord], TaskRecord], str], Any]
 
 
+class Otherwise(Enum):
+    """What becomes of weights that can't be copied where they should go: an error, a copy in the store, or, where that
+    takes none either, the file's name.
+    """
+
+    FAIL = "fail"
+    STORE = "store"
+    REFERENCE = "reference"
+
+
 @dataclass(frozen=True, slots=True)
 class Weights:
     """What ``update_weights`` was asked.
@@ -60,7 +74,9 @@ class Weights:
         is_package: whether the file is a zip of several.
         background: whether an upload to another host may go on after the call.
         handed_over: files that go once a copy is stored; never those that are only registered.
-        origin: the file that they are a state of, where a capture of saves recorded it; empty for what a script gave.
+        origin: the user's own file or folder, where ``source`` is a snapshot or a package of it.
+        otherwise: what becomes of them where they can't be copied there.
+        key: what tells the file from others, where a capture of saves recorded it; empty for what a script gave.
     """
 
     source: Path | None
@@ -73,6 +89,8 @@ class Weights:
     background: bool
     handed_over: HandedOver = NOTHING
     origin: str = ""
+    otherwise: Otherwise = Otherwise.REFERENCE
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +184,7 @@ def put_weights(access: TaskAccess, name: str, filed: Filed, wanted: Weights) ->
         Their address, and the model: another one, when two processes filed a model of that name at once.
 
     Raises:
-        StorageError: they can't be read, or not be written where they should go.
+        StorageError: they can't be read, or not be written where they should go and ``otherwise`` allows nothing else.
         OSError: the store's disk takes no more.
     """
     try:
@@ -175,7 +193,7 @@ def put_weights(access: TaskAccess, name: str, filed: Filed, wanted: Weights) ->
         _, draft = models.read(access.ctx, filed.id, filed.folder)
         _forget(filed.folder)
         return put_weights(access, name, file_model(access, name, replace(draft, weights={}, versions=())), wanted)
-    except OSError:
+    except Exception:  # a client's own as well
         if filed.is_new and all(entry.get("id") != filed.id for entry in access.read().output_models):
             _forget(filed.folder)
         raise
@@ -186,26 +204,77 @@ def _put(access: TaskAccess, name: str, filed: Filed, wanted: Weights) -> str:
         return _finish(access, name, filed, wanted, models.referenced(wanted.url))
     if not wanted.uri:
         return _finish(access, name, filed, wanted, models.referenced(storage.normal_url(wanted.source)))
-    if wanted.uri == STORE_URI:
-        stored = weights.store_copy(access.ctx, filed.folder, wanted.source, wanted.file_name)
-        url = _finish(access, name, filed, wanted, stored)
+    if wanted.background and wanted.uri != STORE_URI and storage.local_path(wanted.uri) is None:
+        return _upload_later(access, name, filed, wanted, wanted.source)
+    body = _copied(access, name, filed, wanted, wanted.source)
+    if not body.get("file") and not body.get("uploaded"):
+        wanted = replace(wanted, is_package=False)  # it names what was packed
+    try:
+        url = _finish(access, name, filed, wanted, body)
+    except BaseException:
+        if filed.is_new and body.get("uploaded"):  # there will be no such model
+            weights.give_place_back(access.ctx, str(body["url"]), filed.id)
+        raise
+    if body.get("file" if wanted.uri == STORE_URI else "uploaded"):
         wanted.handed_over.remove()
-        return url
-    return _upload(access, name, filed, wanted, wanted.source)
+    return url
 
 
-def _upload(access: TaskAccess, name: str, filed: Filed, wanted: Weights, source: Path) -> str:
-    """Copy weights to another place, in the background where that may take long."""
-    if storage.local_path(wanted.uri) is not None or not wanted.background:
+def _copied(access: TaskAccess, name: str, filed: Filed, wanted: Weights, source: Path) -> Json:
+    """Copy weights where they should go, else into the store, else not at all: what that leaves is said once.
+
+    Raises:
+        Exception: of whichever client: they can't be written there, and what is wanted allows nothing else.
+    """
+    trouble = ""
+    if wanted.uri != STORE_URI:
         url = _place_of(access, filed, wanted)
         try:
-            _finish(access, name, filed, wanted, weights.upload(source, url))
-        except BaseException:
-            if filed.is_new:  # there will be no such model
+            return weights.upload(source, url, retries=3 if storage.local_path(url) is None else 0)
+        except Exception as error:  # of whichever client
+            if filed.is_new:
                 weights.give_place_back(access.ctx, url, filed.id)
+            if wanted.otherwise is Otherwise.FAIL or not source.is_file():
+                raise
+            trouble = str(error)
+    try:
+        stored = weights.store_copy(access.ctx, filed.folder, source, wanted.file_name)
+    except OSError as error:
+        origin = _origin(access, wanted, source)
+        if wanted.otherwise is not Otherwise.REFERENCE or origin is None:
             raise
-        wanted.handed_over.remove()
-        return url
+        trouble = f"{trouble}; the store does not take them either ({error})" if trouble else str(error)
+        _say_once(
+            access, "not copied", f"the weights of model {name!r} were not copied, as later ones that can't be: {trouble}. "
+            f"The model names the file where it lies, {origin}",
+        )  # fmt: skip
+        body = models.referenced(storage.normal_url(origin))
+        return {**body, "size_bytes": file_size(origin)} if origin.is_dir() else body
+    if trouble:
+        _say_once(
+            access, wanted.uri, f"the weights of model {name!r} are kept in the store, as later ones that can't be copied "
+            f"where they should go: {trouble}",
+        )  # fmt: skip
+    return stored
+
+
+def _origin(access: TaskAccess, wanted: Weights, source: Path) -> Path | None:
+    """Return the user's own file; None where it is gone, or where only a snapshot of it is known."""
+    if not wanted.origin and (wanted.is_package or source.is_relative_to(access.ctx.store.root)):
+        return None
+    origin = Path(wanted.origin or source)
+    return origin if origin.exists() else None
+
+
+def _say_once(access: TaskAccess, about: str, text: str) -> None:
+    """Say what a place does not take: a training that saves each epoch to a full disk is told so once."""
+    if (access.id, about) not in _said:
+        _said.add((access.id, about))
+        LOG.warning("%s", text)
+
+
+def _upload_later(access: TaskAccess, name: str, filed: Filed, wanted: Weights, source: Path) -> str:
+    """Copy weights to another host in the background."""
     if filed.is_new:
         record = models.read(access.ctx, filed.id, filed.folder)[1]
         name_in_task(access, name, filed.folder, record, is_new=True)
@@ -270,8 +339,8 @@ def _kept(access: TaskAccess, name: str, filed: Filed, wanted: Weights, staged: 
 
 def _finish(access: TaskAccess, name: str, filed: Filed, wanted: Weights, body: Json) -> str:
     origin = str(wanted.source or wanted.url)
-    if wanted.origin:
-        body = {**body, "origin": wanted.origin}
+    if wanted.key:
+        body = {**body, "origin": wanted.key}
     dropped: list[Json] = []
 
     def change(record: ModelRecord) -> ModelRecord:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from localtrack import Model, OutputModel, Task
+from localtrack.bindings.model_files import Event, Recorded
+from localtrack.bindings.model_records import record_output
 from localtrack.errors import StorageError
-from localtrack.services import collection, model_removal, storage
+from localtrack.records.model import ModelRecord
+from localtrack.services import collection, model_removal, outputs, storage
+from localtrack.services import weights as services_weights
+from localtrack.services.outputs import Weights
 
 REMOTE = "memory://places-of-this-test"
 
@@ -131,3 +139,99 @@ def test_restoring_keeps_a_newer_model_of_that_name(
     Model.remove(str(older.id), raise_on_errors=True)
     model_removal.restore(task._ctx, str(newer.id))
     assert task.output_models_id == {"best": newer.id}, "under what the task called it"
+
+
+@pytest.fixture
+def blocked(start: Callable[..., Task], tmp_path: Path) -> Task:
+    """A task whose output_uri takes nothing any more since it began."""
+    task = start(output_uri=tmp_path / "far")
+    (tmp_path / "far").rmdir()
+    (tmp_path / "far").write_text("")
+    return task
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store takes metadata, but no weights."""
+
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(services_weights, "put_copy", refuse)
+
+
+def _saved(task: Task, *paths: Path, **options: Any) -> list[Model]:
+    """Record files as the watched frameworks do; return the task's models."""
+    session = task._session
+    assert session is not None
+    recorded = Recorded()
+    for path in paths:
+        record_output(session, Event(str(path), "PyTorch", True, 3, **options), recorded)
+    return list(task.models["output"])
+
+
+def test_weights_that_a_folder_does_not_take_go_to_the_store(
+    blocked: Task, weights: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of saves that are captured and of the script's own; it is said once, and what was handed over stays."""
+    second = weights.with_name("second.pt")
+    second.write_bytes(b"two")
+    models = _saved(blocked, weights, second)
+    own = OutputModel(task=blocked, name="own")
+    assert own.update_weights(str(second), auto_delete_file=True) == own.url
+    assert second.exists()
+    for model, data in zip([*models, Model(str(own.id))], (b"weights one", b"two", b"two"), strict=True):
+        assert Path(model.get_local_copy()).read_bytes() == data
+        assert Path(model.get_local_copy()).is_relative_to(blocked._where())
+    assert caplog.text.count("are kept in the store") == 1
+    assert "is tried again" not in caplog.text
+
+
+def test_weights_that_nothing_takes_are_named_where_they_lie(
+    blocked: Task, full: None, weights: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A captured save has its model in any case: path, framework and size; of a snapshot or package the user's own path."""
+    folder = weights.parent / "saved_model"
+    folder.mkdir()
+    for name in "ab":
+        (folder / name).write_bytes(b"12")
+    (model,) = _saved(blocked, weights)
+    assert (model.url, model.framework) == (f"file://{weights}", "PyTorch")
+    (entry,) = blocked._read().output_models
+    assert (entry["size_bytes"], entry["iteration"]) == (11, 3)
+    assert caplog.text.count("were not copied") == 1
+
+    access = OutputModel(task=blocked)._access()
+    for name, source, origin, is_package in (
+        ("snap", _hidden(blocked), weights, False),
+        ("dir", weights, folder, True),
+    ):
+        filed = outputs.file_model(access, name, ModelRecord(id="", name=name))
+        wanted = Weights(source, "", "x", blocked._read().output_uri, 1, False, is_package, False, origin=str(origin))
+        assert outputs.put_weights(access, name, filed, wanted)[0] == f"file://{origin}"
+    assert [one.get("size_bytes") for one in blocked._read().output_models] == [11, 11, 4]
+    assert blocked.models["output"][-1]._record().system_tags == (), "it is no package"
+    assert caplog.text.count("were not copied") == 1
+
+    filed = outputs.file_model(access, "unknown", ModelRecord(id="", name="unknown"))
+    with pytest.raises(OSError, match="No space"):
+        outputs.put_weights(access, "unknown", filed, replace(wanted, source=_hidden(blocked), origin=""))
+    assert not filed.folder.exists()
+
+
+def _hidden(task: Task) -> Path:
+    path = task._where() / "models" / ".1-snapshot"
+    path.write_bytes(b"snapshot")
+    return path
+
+
+def test_an_error_of_the_call_leaves_the_model_as_it_was(blocked: Task, weights: Path, full: None) -> None:
+    """With ``async_enable=False`` what is not written is an error; a new model leaves nothing, another one keeps its weights."""
+    new, old = OutputModel(task=blocked, name="new"), OutputModel(task=blocked, name="old")
+    old.update_weights(register_uri="s3://bucket/first.pt")
+    for model in (new, old):
+        with pytest.raises(StorageError, match="failed"):
+            model.update_weights(str(weights), async_enable=False)
+        assert model.update_weights(str(weights)) == str(weights), "said, and left out"
+    assert (new.id, old.url, blocked.output_models_id) == (None, "s3://bucket/first.pt", {"old": old.id})
+    assert len(list((blocked._where() / "models").glob("*--*"))) == 1

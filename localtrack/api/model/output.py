@@ -16,7 +16,7 @@ from localtrack.records.model import ModelRecord, framework_of
 from localtrack.records.plain import replace
 from localtrack.services import models, outputs, storage, uploads, weights
 from localtrack.services.handed_over import NOTHING, HandedOver
-from localtrack.services.outputs import Filed, TaskAccess, Weights
+from localtrack.services.outputs import Filed, Otherwise, TaskAccess, Weights
 
 if TYPE_CHECKING:
     from localtrack.api.task import Task
@@ -68,7 +68,7 @@ class OutputModel(BaseModel):
         self._given_name = name
         self._upload_uri = ""
         self._pending_url = ""
-        self._origin = ""
+        self._file_key = ""  # an integration keeps a file
         self._draft: ModelRecord | None = ModelRecord(
             id="",
             name=name or "",
@@ -312,8 +312,9 @@ class OutputModel(BaseModel):
 
         Raises:
             ValueError: neither or both of file and address, no such file, or the model is published.
-            OSError: the copy can't be written, and ``async_enable=False`` or another process runs the task; else that
-                is said once, the model stays as it was, and the given path is returned.
+            OSError: the copy can't be written, and ``async_enable=False`` or another process runs the task: the model
+                stays as it was. Else the copy is kept in the store, and where that takes none either the model stays as
+                it was and the given path is returned; each is said once.
 
         Source: ClearML's OutputModel.update_weights, whose ``auto_delete_file`` is True by default.
         """
@@ -348,17 +349,19 @@ class OutputModel(BaseModel):
             wanted = replace(wanted, iteration=self._task.get_last_iteration())
         if self._draft is not None and not self._draft.framework:
             self._draft = replace(self._draft, framework=framework_of(wanted.file_name))
-        wanted = replace(wanted, origin=self._origin)
+        session = self._task._session
+        may_wait = session is not None and self._task._owned and wanted.background
+        otherwise = Otherwise.STORE if may_wait else Otherwise.FAIL
+        wanted = replace(wanted, key=self._file_key, otherwise=otherwise)
         before = (self._model_id, self._folder, self._draft)
         filed = None
         try:
             filed = self._file(Path(wanted.file_name).stem or "Output Model")
             url, filed = outputs.put_weights(self._access(), str(self._entry_name), filed, wanted)
-        except OSError as error:
+        except Exception as error:  # of whichever client
             if filed is None or filed.is_new:
                 self._model_id, self._folder, self._draft = before
-            session = self._task._session
-            if session is None or not self._task._owned or not wanted.background:
+            if session is None or not may_wait or not isinstance(error, OSError):
                 raise
             called = self._entry_name
             session.writer.say_once(f"model-{called}", f"the weights of model {called!r} were not kept: {error}")
