@@ -30,6 +30,7 @@ TRASH, ARTIFACT, MODEL, WEIGHTS, TEMPORARY = "trash", "artifact", "model", "weig
 LAUNCH = "launch"
 JOURNAL, PARTS = "journal", "parts"
 WEIGHTS_FOLDER = re.compile(r"weights\.[0-9]{1,9}")
+SNAPSHOT = re.compile(r"\.[0-9]{1,10}-.+")
 GRACE_S = 24 * 3600.0
 LAUNCH_GRACE_S = 7 * GRACE_S
 LEASE_FACTOR = 10.0
@@ -74,6 +75,7 @@ def find(ctx: StoreContext, *, older_than_s: float = 0.0) -> Iterator[Garbage]:
         if record is not None:
             yield from _artifacts(folder, record, clock)
             yield from _models(folder, record, clock)
+            yield from _snapshots(folder, record, clock)
             yield from _weights(TaskLayout(folder).models, f"{record.project}/{record.name}", clock)
             yield from _journals(ctx, folder, clock)
             yield from _parts(ctx, folder, clock)
@@ -189,6 +191,18 @@ def _models(folder: Path, record: TaskRecord, clock: float) -> Iterator[Garbage]
         age_s = min((age for age in ages if age is not None), default=0.0)
         if model.id not in named and age_s >= GRACE_S:
             yield Garbage(MODEL, path, file_size(path), age_s, f"model of {record.project}/{record.name}")
+
+
+def _snapshots(folder: Path, record: TaskRecord, clock: float) -> Iterator[Garbage]:
+    """Yield links to saved model files, and folders of them, whose process died before it had copied the files."""
+    models = TaskLayout(folder).models
+    for name in filter(SNAPSHOT.fullmatch, sorted(list_names(models))):
+        path = models / name
+        ages = [_age_s(one, clock) for one in (path, *(() if path.is_symlink() else path.rglob("*")))]
+        age_s = min((age for age in ages if age is not None), default=0.0)
+        if age_s >= GRACE_S:
+            about = f"a snapshot of a model file of {record.project}/{record.name}, whose process is gone"
+            yield Garbage(TEMPORARY, path, file_size(path), age_s, about)
 
 
 def _weights(parent: Path, about: str, clock: float) -> Iterator[Garbage]:

@@ -51,6 +51,39 @@ def test_a_running_task_has_no_garbage(ctx):
     assert list(collection.find(ctx)) == []
 
 
+def test_snapshots_of_a_killed_run(ctx, tmp_path):
+    """A link to a saved model file, or a folder of them, goes a day after the last change; the user's files stay."""
+    folder, task = tasks.create(ctx, name="a", project="p")
+    models = TaskLayout(folder).models
+    (tmp_path / "saved" / "variables").mkdir(parents=True)
+    mine = [tmp_path / "net.pt", tmp_path / "saved" / "variables" / "a"]
+    link, tree = models / ".4711-7f00aa-0-0011aabb", models / ".4711-7f00aa-1-0011aabb"
+    (tree / "variables").mkdir(parents=True)
+    for path, target in zip(mine, (link, tree / "variables" / "a"), strict=True):
+        path.write_bytes(b"weights")
+        os.link(path, target)
+    (models / ".keep").write_text("")
+    age(models / ".keep", 3)
+    for path in (tree / "variables", tree):
+        age(path, 3)
+    assert list(collection.find(ctx)) == []
+    age(mine[0], 3)
+    assert [item.path for item in collection.find(ctx)] == [link], "the folder holds a file that is young"
+    age(mine[1], 3)
+    lifecycle.change_status(ctx, task.id, Status.IN_PROGRESS)
+    assert list(collection.find(ctx)) == [], "the task runs"
+    lifecycle.change_status(ctx, task.id, Status.STOPPED)
+    items = list(collection.find(ctx))
+    assert [(item.kind, item.path, item.size_bytes) for item in items] == [
+        ("temporary", link, 7),
+        ("temporary", tree, 7),
+    ]
+    for item in items:
+        collection.remove(ctx, item)
+    assert sorted(os.listdir(models)) == [".keep"]
+    assert [path.read_bytes() for path in mine] == [b"weights"] * 2
+
+
 def test_an_unreadable_task_has_no_garbage(ctx):
     """Where the metadata can't be read, nothing is known to be unreferenced: all stays."""
     folder, _ = tasks.create(ctx, name="a", project="p")
