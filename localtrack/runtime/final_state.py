@@ -22,6 +22,9 @@ from localtrack.store.documents import now
 if TYPE_CHECKING:
     from localtrack.runtime.session import Session
 
+#: States that a script may give its task before its own end, which is when some captures know what it was given.
+SAID_ENDED = frozenset({Status.STOPPED, Status.FAILED, Status.COMPLETED, Status.CLOSED})
+
 
 class FinalState:
     """Commits the end of one run.

@@ -25,7 +25,7 @@ from localtrack.runtime.argument_watch import ArgumentWatch
 from localtrack.runtime.console_capture import ConsoleCapture
 from localtrack.runtime.edits import PatientEdits
 from localtrack.runtime.exits import ExitWatch, Outcome, main_frame
-from localtrack.runtime.final_state import FinalState
+from localtrack.runtime.final_state import SAID_ENDED, FinalState
 from localtrack.runtime.kernels import running_notebook
 from localtrack.runtime.monitor import MonitorOptions, ResourceMonitor
 from localtrack.runtime.ownership import (
@@ -270,8 +270,18 @@ class Session:
     def record_inputs(
         self, change: Callable[[TaskRecord], TaskRecord], label: str, *, checked: bool = True
     ) -> TaskRecord:
-        """Commit what the script was given: once for a launch, by its rank zero."""
-        return self.edits.known if self.follows else self.update(change, label, checked=checked)
+        """Commit what the script was given: once for a launch, by its rank zero; also when the script said how it ended."""
+        if self.follows:
+            return self.edits.known
+
+        def own(record: TaskRecord) -> TaskRecord:
+            wanted = change(record)
+            is_mine = (record.owner or {}).get("writer") == self.writer.id
+            if checked and not (is_mine and record.state in SAID_ENDED):
+                record.check_editable(tasks.changed_fields(record, wanted), by_owner=True)
+            return wanted
+
+        return self.update(own, label, checked=False)
 
     def one_facade(self, make: Callable[[], object]) -> object:
         """Return the object that the doors give for this run, made at the first call: one, whatever thread asks."""

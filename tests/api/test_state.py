@@ -7,7 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from localtrack import Task
-from localtrack.errors import IllegalTransitionError, InvalidValueError, QueueNotFoundError, UsageError
+from localtrack.errors import (
+    IllegalTransitionError,
+    InvalidValueError,
+    NotEditableError,
+    QueueNotFoundError,
+    UsageError,
+)
+from localtrack.records.parameters import entry
+from localtrack.runtime.reporting import SessionReports
+from localtrack.services import parameters
 
 
 def test_history_says_who_when_why(task: Task) -> None:
@@ -26,6 +35,23 @@ def test_marks(task: Task) -> None:
     assert (task.status, task.get_status_message()) == ("failed", "bad data")
     task.close()
     assert task.status == "failed"
+
+
+@pytest.mark.parametrize("mark", ["mark_failed", "mark_stopped", "mark_completed"])
+def test_what_the_run_was_given_is_recorded_after_a_mark(task: Task, mark: str) -> None:
+    """What a capture finds out at the run's end is recorded though the script has said how it ended; published stays."""
+    session = task._session
+    assert session is not None
+    reports = SessionReports(session)
+    getattr(task, mark)()
+    session.record_inputs(lambda old: parameters.merged(old, {"Args/lr": entry(1)}), "arguments")
+    reports.parameters("General", {"x": 2}, "late")
+    assert (task.get_parameter("Args/lr"), task.get_parameter("General/x")) == ("1", "2")
+    with pytest.raises(NotEditableError):
+        task.set_parameter("Args/lr", 3)
+    task.publish()
+    with pytest.raises(NotEditableError, match="published"):
+        session.record_inputs(lambda old: parameters.merged(old, {"Args/lr": entry(4)}), "arguments")
 
 
 def test_illegal_change_names_both_states(task: Task) -> None:

@@ -44,7 +44,7 @@ class Ran:
 def run(ctx: StoreContext, tmp_path: Path) -> Run:
     """Return a function that runs a script, alone or for a task as an agent does, and returns what it left."""
 
-    def execute(source: str, *argv: str, task_id: str = "", package: str = "") -> Ran:
+    def execute(source: str, *argv: str, task_id: str = "", package: str = "", status: str = "completed") -> Ran:
         if package:
             pytest.importorskip(package)
         script = tmp_path / "script.py"
@@ -62,7 +62,7 @@ def run(ctx: StoreContext, tmp_path: Path) -> Run:
         assert done.returncode == 0, done.stdout + done.stderr
         new = task_id or next(row.id for row in ctx.index.rows() if row.id not in known)
         record = tasks.read(ctx, new)
-        assert record.status == "completed"
+        assert record.status == status
         assert [text for text in record.errors if text.startswith("binding ")] == []
         return Ran(record, done.stdout)
 

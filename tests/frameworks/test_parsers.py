@@ -301,6 +301,14 @@ def test_lightning_cli(run: Run, clone: Callable[..., str]) -> None:
     assert run(LIGHTNING, "fit", "--model.learning_rate=0.5", task_id=changed).lines == ["GOT 2 0.25"]
 
 
+@pytest.mark.parametrize("mark", ["mark_failed", "mark_stopped"])
+def test_absl_flags_of_a_run_that_said_how_it_ended(run: Run, mark: str) -> None:
+    """They are recorded at the end also then."""
+    script = f"{INIT.replace('Task.init', 'task = Task.init')}from absl import flags\nflags.DEFINE_float('lr', 0.1, 'the step')\n"
+    ran = run(f"{script}task.{mark}()\ntask.close()\n", package="absl", status=mark.removeprefix("mark_"))
+    assert ran.values["TF_DEFINE/lr"] == 0.1
+
+
 def test_absl_flags_that_nobody_parses_have_their_defaults(run: Run) -> None:
     """A program that defines flags, itself or through a library, and parses none has them in its task."""
     ran = run(f"{INIT}from absl import flags\nflags.DEFINE_float('lr', 0.1, 'the step')\n", package="absl")
