@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from localtrack.bindings import BindingContext, Undo
+from localtrack.bindings.hydra_overrides import Composition, fed_overrides, read_overrides, without_sweeps
 from localtrack.bindings.parameter_feed import ParameterFeed, Parsed, feed_for, stored_configuration
 from localtrack.services import parameters
 from localtrack.services.reuse import NO_REUSE_VARIABLE
@@ -103,7 +103,9 @@ class HydraHook:
     def _record(self, config: Any, loader: Any, task_config: Any) -> None:
         from omegaconf import OmegaConf, open_dict, read_write
 
-        texts = self._sweep if self._sweep is not None else list(config.hydra.overrides.task)
+        texts = self._sweep
+        if texts is None:  # as they were written: what an interpolation stands for may change in a clone
+            texts = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
         values = {key: Parsed(value) for key, value in read_overrides(texts).items()}
         if task_config is None:
             task_config = config.copy()
@@ -128,34 +130,39 @@ class HydraHook:
         def run(
             hydra: Any, config_name: Any, task_function: Any, overrides: list[str], *rest: Any, **named: Any
         ) -> Any:
-            overrides = self._fed(overrides, hydra.config_loader)
-            return original(hydra, config_name, self._with_text(task_function), overrides, *rest, **named)
+            fed = self._fed(overrides, hydra.config_loader, config_name, "RUN")
+            return original(hydra, config_name, self._with_text(task_function), fed, *rest, **named)
 
         return run
 
     def _wrap_multirun(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        outer = self._wrap_outer_multirun(original)
+
         def multirun(
             hydra: Any, config_name: Any, task_function: Any, overrides: list[str], *rest: Any, **named: Any
         ) -> Any:
-            fed = self._fed(overrides, hydra.config_loader)
-            if not any(_parse(text).is_sweep_override() for text in fed):
-                # the task is one job of the sweep that made it: that job alone runs again
-                fed = [text for text in fed if not text.startswith(_MODE)]
-                return hydra.run(config_name, task_function, fed, *rest, **named)
-            return original(hydra, config_name, self._with_text(task_function), fed, *rest, **named)
+            if self._feed.session is None:
+                # Task.init is yet to come, in a job: the task is one job of the sweep, which alone runs again
+                alone = [text for text in overrides if not text.startswith(_MODE)]
+                if self._feed.get(EDIT_FLAG) is True:  # nothing is fed in the place of a sweep
+                    alone = without_sweeps(alone)
+                return hydra.run(config_name, task_function, [*alone, f"{_MODE}=RUN"], *rest, **named)
+            fed = self._fed(overrides, hydra.config_loader, config_name, "MULTIRUN")
+            return outer(hydra, config_name, self._with_text(task_function), fed, *rest, **named)
 
         return multirun
 
-    def _fed(self, overrides: list[str], loader: Any) -> list[str]:
+    def _fed(self, overrides: list[str], loader: Any, config_name: str | None, mode: str) -> list[str]:
         """Return the command line's overrides with the stored ones in their place."""
+        from hydra.types import RunMode
+
         try:
             stored = {
                 key: value for key, value in self._feed.stored.items() if key != EDIT_FLAG and self._feed.wants(key)
             }
             if self._feed.get(EDIT_FLAG) is True:
-                stored = {}
-            kept = [text for text in overrides if _name(text) not in {_name(key) for key in stored}]
-            return kept + [write_override(key, value, loader) for key, value in stored.items()]
+                return overrides
+            return fed_overrides(overrides, stored, Composition(loader, config_name, RunMode[mode]))
         except Exception as error:  # the binding border
             self._ctx.failed("parse", error)
             return overrides
@@ -211,104 +218,3 @@ class EndOfJob:
 
 def _loader(context: Any) -> Any:
     return getattr(context, "config_loader", None)
-
-
-@functools.lru_cache(maxsize=1)
-def _parser() -> Any:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    return OverridesParser.create()
-
-
-def _parse(text: str) -> Any:
-    return _parser().parse_override(text)
-
-
-def _name(text: str) -> str:
-    """Return what an override is about: its key without signs, package or value."""
-    return text.partition("=")[0].lstrip("+~").strip()
-
-
-def read_overrides(texts: list[str]) -> dict[str, Any]:
-    """Return the values of overrides by their key; an addition's plus signs go, a deletion keeps its tilde.
-
-    What has no value in JSON (a sweep, a glob) stays the text that was written.
-    """
-    found: dict[str, Any] = {}
-    for text in texts:
-        key, sign, written = text.partition("=")
-        key = key.strip()
-        key = key if key.startswith("~") else key.lstrip("+")
-        found[key] = _value(text, written) if sign else None
-    return found
-
-
-def _value(text: str, written: str) -> Any:
-    from omegaconf import OmegaConf
-
-    override = _parse(text)
-    if override.is_sweep_override() or override.value_type is None:
-        return written
-    value = override.value()
-    if isinstance(value, (list, dict)):
-        return OmegaConf.to_container(OmegaConf.create(value), resolve=False)
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    return str(value) if _stands(str(value)) else written
-
-
-def _stands(text: str) -> bool:
-    """Tell whether a text, written after an equals sign, means just itself."""
-    try:
-        override = _parse(f"key={text}")
-        return not override.is_sweep_override() and override.value() == text
-    except Exception:  # no legal value
-        return False
-
-
-def write_override(key: str, value: Any, loader: Any) -> str:
-    """Return a stored value as an override that Hydra reads back to the same."""
-    plain = key.lstrip("+")
-    if key.startswith("~"):
-        return key if value is None else f"{key}={_grammar(value)}"
-    group = plain.partition("@")[0].split(":")[0]
-    is_group = loader is not None and loader.repository.group_exists(group)
-    if is_group and not isinstance(value, (dict, list)):
-        return f"{key}={value if value is not None else 'null'}"
-    return f"++{plain}={_grammar(value)}"
-
-
-def _grammar(value: Any) -> str:
-    """Return a value in Hydra's override grammar; a text stands as it was written, unless it then means something else."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, (list, tuple)):
-        return f"[{','.join(map(_item, value))}]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{_key(str(key))}:{_item(item)}" for key, item in value.items()) + "}"
-    text = str(value)
-    try:
-        _parse(f"key={text}")
-    except Exception:  # no legal value as it stands
-        return _quoted(text)
-    return text
-
-
-def _item(value: Any) -> str:
-    """Return a member of a list or dict in Hydra's grammar; here a text is a text."""
-    return _quoted(value) if isinstance(value, str) else _grammar(value)
-
-
-def _key(text: str) -> str:
-    """Return a key of a dict, which takes no quotes: what has a meaning in the grammar is escaped."""
-    return re.sub(r"[\\()\[\]{}:=, \t]", lambda found: f"\\{found[0]}", text)
-
-
-def _quoted(text: str) -> str:
-    """Return a text in quotes; only the backslashes before a quote count in Hydra's strings."""
-    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
-    return f"'{escaped}'"

@@ -133,7 +133,7 @@ def test_hydra_values(value: Any) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import OmegaConf
 
-    from localtrack.bindings.hydra import read_overrides, write_override
+    from localtrack.bindings.hydra_overrides import read_overrides, write_override
 
     text = write_override("a.b", value, None)
     assert text.startswith("++a.b=")
@@ -159,7 +159,7 @@ def test_hydra_texts(text: str) -> None:
     """Hydra: a text that was written on a command line is stored and written again to mean the same."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from localtrack.bindings.hydra import read_overrides, write_override
+    from localtrack.bindings.hydra_overrides import read_overrides, write_override
 
     parser = OverridesParser.create()
     written = f"a={text}"
