@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from localtrack.bindings import BindingContext, Undo
 from localtrack.bindings.hydra_overrides import Composition, fed_overrides, read_overrides, without_sweeps
 from localtrack.bindings.parameter_feed import ParameterFeed, Parsed, feed_for, stored_configuration
+from localtrack.capture.secrets import is_masked, masked_argument
 from localtrack.services import parameters
 from localtrack.services.reuse import NO_REUSE_VARIABLE
 
@@ -31,6 +32,7 @@ SECTION = "Hydra"
 CONFIGURATION = "OmegaConf"
 EDIT_FLAG = "_allow_omegaconf_edit_"
 _MODE = "hydra.mode"
+_GONE = object()
 _FLAG_HELP = (
     f"True: the section {SECTION} is left aside and the configuration object {CONFIGURATION} is used as it stands"
 )
@@ -114,12 +116,19 @@ class HydraHook:
         edited = self._feed.get(EDIT_FLAG) is True
         self._feed.record({EDIT_FLAG: Parsed(edited, _FLAG_HELP), **values})
         if not edited:
-            self._keep(OmegaConf.to_yaml(task_config, resolve=False))
+            self._keep(task_config)
 
-    def _keep(self, text: str) -> None:
+    def _keep(self, config: Any) -> None:
+        from omegaconf import OmegaConf
+
         session = self._feed.session
         if session is None or session.closed:
             return
+        if session.ctx.settings.mask_secrets:
+            values = OmegaConf.to_container(config, resolve=False)
+            masked = masked_argument("", values)
+            config = config if masked == values else OmegaConf.create(masked)
+        text = OmegaConf.to_yaml(config, resolve=False)
         about = f"the job's whole configuration; only read, unless {SECTION}/{EDIT_FLAG} is True"
         change = parameters.with_configuration(
             session.ctx, session.folder, CONFIGURATION, text, "OmegaConf YAML", about
@@ -180,7 +189,11 @@ class HydraHook:
             from omegaconf import OmegaConf
 
             self._feed.changed(EDIT_FLAG, True)
-            return task_function(OmegaConf.create(text))
+            stored = OmegaConf.create(text)
+            values = OmegaConf.to_container(stored, resolve=False)
+            if is_masked(values):
+                stored = OmegaConf.create(unmasked(values, OmegaConf.to_container(config, resolve=False)))
+            return task_function(stored)
 
         return run
 
@@ -214,6 +227,24 @@ class EndOfJob:
         if name.startswith("on_"):
             return lambda **rest: None
         raise AttributeError(name)
+
+
+def unmasked(stored: Any, own: Any) -> Any:
+    """Return a stored configuration with the script's own values where a secret was masked; where it has none, without.
+
+    Args:
+        stored: native.
+        own: what the script composed.
+    """
+    if isinstance(stored, dict):
+        own = own if isinstance(own, dict) else {}
+        pairs = ((key, unmasked(value, own.get(key, _GONE))) for key, value in stored.items())
+        return {key: value for key, value in pairs if value is not _GONE}
+    if isinstance(stored, list):
+        own = own if isinstance(own, list) and len(own) == len(stored) else [_GONE] * len(stored)
+        items = [unmasked(value, mine) for value, mine in zip(stored, own, strict=True)]
+        return [item for item in items if item is not _GONE]
+    return own if is_masked(stored) else stored
 
 
 def _loader(context: Any) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from localtrack.bindings.hydra import unmasked
 from localtrack.services import parameters, tasks
 from localtrack.services.context import StoreContext
 from tests.frameworks.conftest import Run
@@ -113,3 +114,31 @@ def test_the_record_of_a_sweep_stays_the_sweep(run: Run, clone: Callable[..., st
 def test_an_interpolation_is_recorded_as_it_was_written(run: Run) -> None:
     """What it stands for is another in a clone with another value."""
     assert run(script(), "name=v_${seed}", "seed=3", package="hydra").values["Hydra/name"] == "v_${seed}"
+
+
+def test_secrets_are_masked_in_the_configuration(run: Run, ctx: StoreContext, clone: Callable[..., str]) -> None:
+    """By the rules of parameters; a clone with an edited configuration gets its own value, never the mask."""
+    secret = "r4nd0mS3cretW0rd"
+    first = run(script(), f"api_key={secret}", "seed=3", package="hydra")
+    folder = tasks.folder_of(ctx, first.record.id)
+    text = parameters.configuration_text(folder, first.record, "OmegaConf")
+    assert text is not None
+    assert "api_key: '********'\n" in text
+    assert f"'api_key': '{secret}'" in first.lines[0]
+    assert [path for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()
+            and "console" not in str(path)] == []  # fmt: skip
+    edited = clone(first.record.id, {"Hydra/_allow_omegaconf_edit_": "true"})
+    change = parameters.with_configuration(
+        ctx, tasks.folder_of(ctx, edited), "OmegaConf", text.replace("seed: 3", "seed: 8"), "OmegaConf YAML", ""
+    )
+    tasks.edit(ctx, edited, change, "configuration")
+    given = run(script(), f"api_key={secret}", task_id=edited)
+    assert given.lines == [first.lines[0].replace("'seed': 3", "'seed': 8").replace("run_3", "run_8")]
+    again = clone(edited, {})
+    assert "'api_key': None" in run(script(), task_id=again).lines[0]
+
+
+def test_what_was_masked_is_left_out_where_the_script_has_none() -> None:
+    """Also within lists, and in parts of a text."""
+    stored = {"a": "********", "b": {"c": "x://u:********@h", "d": 1}, "e": ["********", 2], "f": ["********"]}
+    assert unmasked(stored, {"b": {"c": "x"}, "e": ["s", 3], "f": []}) == {"b": {"c": "x", "d": 1}, "e": ["s", 2], "f": []}
