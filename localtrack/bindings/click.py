@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from localtrack.bindings import BindingContext, Undo
-from localtrack.bindings.parameter_feed import ARGUMENTS, ParameterFeed, Parsed, feed_for
+from localtrack.bindings.parameter_feed import ARGUMENTS, ParameterFeed, Parsed, feed_for, hide_options
 from localtrack.capture.native_values import is_same, to_native
 
 FRAMEWORK = "arg_parser"
@@ -102,6 +102,8 @@ class ClickHook:
             chosen.insert(0, current)
             current = current.parent
         tree = CommandTree(root.command, root.info_name)
+        hidden = [one for link in chosen for one in link.command.params if getattr(one, "hide_input", False)]
+        hide_options(self._feed.session, [name for one in hidden for name in (*one.opts, *one.secondary_opts)])
         values: dict[str, Parsed] = {}
         for key, command in tree.commands.items():
             if key and command is not root.command:

@@ -6,7 +6,7 @@ Source: ClearML's argument binders, measured; docs/format/v1.md, "parameters".
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from localtrack.records.parameters import Entry, entry
 from localtrack.records.plain import dataclass, field
 from localtrack.records.task import TaskRecord
 from localtrack.services import parameters
+from localtrack.services.code import without_hidden
 
 if TYPE_CHECKING:
     from localtrack.runtime.session import Session
@@ -99,6 +100,25 @@ def commit(session: Session | None, entries: Mapping[str, Entry]) -> None:
         session.record_inputs(lambda record: parameters.merged(record, entries), "parameters")
     except (LocaltrackError, OSError) as error:
         session.writer.say_once("arguments", f"the arguments were not recorded: {error}")
+
+
+def hide_options(session: Session | None, options: Collection[str]) -> None:
+    """Mask what the recorded command line gives to options whose value is typed unseen.
+
+    Args:
+        session: the run.
+        options: with their dashes.
+    """
+    if session is None or session.closed or not session.ctx.settings.mask_secrets:
+        return
+    new = set(options) - session.hidden_options
+    if not new or session.options.remote:
+        return
+    session.hidden_options |= new  # the command line may be recorded later than it is parsed
+    try:
+        session.record_inputs(lambda record: without_hidden(record, session.hidden_options), "hidden options")
+    except (LocaltrackError, OSError) as error:
+        session.writer.say_once("arguments", f"the command line was not masked: {error}")
 
 
 def feed_for(ctx: BindingContext, section: str) -> ParameterFeed:

@@ -10,7 +10,7 @@ Source: the credential formats that their issuers publish; docs/explanation/runs
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any
 
@@ -152,6 +152,27 @@ def masked_argv(argv: Sequence[str]) -> list[str]:
         else:
             result.append(masked_argument(option, word))
         option = word.lstrip("-") if word.startswith("-") and not equals else ""
+    return result
+
+
+def hidden_argv(argv: Sequence[str], options: Collection[str]) -> list[str]:
+    """Return a command line without what some options are given: ``--pin x``, ``--pin=x``, ``-p x`` and ``-px``.
+
+    Args:
+        argv: the words.
+        options: those whose value is typed unseen, with their dashes.
+    """
+    result: list[str] = []
+    for place, word in enumerate(argv):
+        name, equals, _ = word.partition("=")
+        if place and argv[place - 1] in options:
+            result.append(MASK)
+        elif equals and name in options:
+            result.append(f"{name}={MASK}")
+        elif len(word) > 2 and not word.startswith("--") and word[:2] in options:
+            result.append(word[:2] + MASK)
+        else:
+            result.append(word)
     return result
 
 

@@ -108,6 +108,7 @@ class Session:
         self.facade: object = None  # the doors keep their object here, so that a run has one
         self.abort = AbortCallback(self.writer.say_once)
         self.function_tasks: set[str] = set()
+        self.hidden_options: set[str] = set()
         self.on_close: list[Callable[[], None]] = []
         self.on_settle: list[Callable[[], None]] = []
         self.argument_feed: ArgumentWatch | None = None
@@ -245,9 +246,10 @@ class Session:
 
     def _start_captures(self) -> None:
         from localtrack.runtime.captures import Captures
+        from localtrack.services.code import without_hidden
 
         def commit(change: Callable[[TaskRecord], TaskRecord], label: str) -> object:
-            return self.update(change, label, checked=False)
+            return self.update(lambda record: without_hidden(change(record), self.hidden_options), label, checked=False)
 
         self.captures = captures = Captures(
             self.ctx, self.folder, commit, remote=self.options.remote, notebook=self.notebook

@@ -6,7 +6,7 @@ Source: docs/format/v1.md, "script".
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,6 +117,15 @@ def store_packages(ctx: StoreContext, folder: Path, packages: PackageState) -> J
         data = "".join(f"{line}\n" for line in lines).encode()
         fields[key] = put_content(ctx.store.disk, folder, "code", key, ".txt", data).to_json()
     return fields
+
+
+def without_hidden(record: TaskRecord, options: Collection[str]) -> TaskRecord:
+    """Return the record with the values of some options masked in its command line."""
+    argv = record.script.get("argv")
+    if not options or not isinstance(argv, list):
+        return record
+    hidden = secrets.hidden_argv(argv, options)
+    return record if hidden == argv else replace(record, script={**record.script, "argv": hidden})
 
 
 def with_script(record: TaskRecord, fields: Json, errors: Iterable[str] = ()) -> TaskRecord:

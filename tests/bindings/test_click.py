@@ -158,6 +158,18 @@ def test_a_task_without_a_command_line_asks_nothing(ctx: StoreContext, tmp_path:
     assert run(ctx, script, "train", "--password", "x", LOCALTRACK_TASK_ID=clone.id) == "GOT 0.1 ada (1,) d"
 
 
+@pytest.mark.parametrize("where", ["before", "command"])
+def test_hidden_input_is_in_no_record(ctx: StoreContext, tmp_path: Path, where: str) -> None:
+    """What an option with hidden input is given on the command line is masked there; a clone asks for its own."""
+    script = write(tmp_path, where)
+    run(ctx, script, "train", "--name", "ada", "--password", "g3h", "d")
+    (row,) = ctx.index.rows()
+    record = tasks.read(ctx, row.id)
+    assert record.script["argv"] == ["train", "--name", "ada", "--password", "********", "d"]
+    files = [path for path in tasks.folder_of(ctx, row.id).rglob("*") if path.is_file()]
+    assert [path for path in files if b"g3h" in path.read_bytes()] == []
+
+
 def test_excluded_arguments_stay_out(ctx: StoreContext, tmp_path: Path) -> None:
     """``auto_connect_arg_parser`` names arguments alone or with their command, and ``*`` stands for the rest."""
     run(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from localtrack.capture.secrets import (
     MASK,
+    hidden_argv,
     is_masked,
     masked_argument,
     masked_argv,
@@ -110,3 +111,10 @@ def test_any_bytes_are_taken(data: bytes) -> None:
         once = mask(data)
         assert once.count(b"\n") == data.count(b"\n")
         assert mask(once) == once
+
+
+def test_what_hidden_options_are_given_is_masked() -> None:
+    """Whatever it looks like, and however it is written; an agent leaves those options out."""
+    argv = hidden_argv(["run", "--pin", "1", "--pin=2", "-p", "3", "-p4", "-v", "--pint", "5"], {"--pin", "-p"})
+    assert argv == ["run", "--pin", MASK, f"--pin={MASK}", "-p", MASK, f"-p{MASK}", "-v", "--pint", "5"]
+    assert without_masked(argv) == ("run", "-v", "--pint", "5")

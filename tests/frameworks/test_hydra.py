@@ -141,4 +141,8 @@ def test_secrets_are_masked_in_the_configuration(run: Run, ctx: StoreContext, cl
 def test_what_was_masked_is_left_out_where_the_script_has_none() -> None:
     """Also within lists, and in parts of a text."""
     stored = {"a": "********", "b": {"c": "x://u:********@h", "d": 1}, "e": ["********", 2], "f": ["********"]}
-    assert unmasked(stored, {"b": {"c": "x"}, "e": ["s", 3], "f": []}) == {"b": {"c": "x", "d": 1}, "e": ["s", 2], "f": []}
+    assert unmasked(stored, {"b": {"c": "x"}, "e": ["s", 3], "f": []}) == {
+        "b": {"c": "x", "d": 1},
+        "e": ["s", 2],
+        "f": [],
+    }
