@@ -8,7 +8,9 @@ Source: ClearML's binding of absl-py, measured; absl.flags.FlagValues.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import inspect
+import weakref
+from collections.abc import Callable, Collection, Iterator, MutableMapping
 from typing import Any
 
 from localtrack.bindings import BindingContext, Undo
@@ -18,6 +20,9 @@ from localtrack.capture.native_values import is_same, to_native
 FRAMEWORK = ("arg_parser", "tfdefines")
 MODULES = ("absl.flags._flagvalues",)
 SECTION = "TF_DEFINE"
+_applied: MutableMapping[Any, str] = (
+    weakref.WeakKeyDictionary()
+)  # flags that have their stored value, and under which name
 
 
 def install(ctx: BindingContext) -> Undo:
@@ -49,7 +54,7 @@ class AbslHook:
     def record_running(self) -> None:
         """Record flags that are parsed already; under an agent set them to what is stored."""
         if self._flags.FLAGS.is_parsed():
-            self._override(self._flags.FLAGS)
+            self._override(self._flags.FLAGS, set(_applied))
             self._record(self._flags.FLAGS)
 
     def record_unparsed(self) -> None:
@@ -59,10 +64,12 @@ class AbslHook:
 
     def _wrap_parse(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def parse(values: Any, argv: Any, known_only: bool = False) -> Any:
+            before = {flag: native(flag) for flag in _applied}
             with self._without_validators(values):
                 rest = original(values, argv, known_only)
                 if self._feed.stored:
-                    self._override(values)
+                    # parsed once more: what the script has set meanwhile stays, unless the command line has it
+                    self._override(values, {flag for flag, value in before.items() if is_same(value, native(flag))})
             if self._feed.stored:
                 values.validate_all_flags()
             try:
@@ -85,21 +92,40 @@ class AbslHook:
         finally:
             values.__dict__.pop("validate_all_flags", None)
 
-    def _override(self, values: Any) -> None:
-        by_flag: dict[int, list[str]] = {}
+    def _override(self, values: Any, settled: Collection[Any]) -> None:
+        """Set flags to what is stored, without those that are settled.
+
+        A flag may have a short name and aliases, and a stored value under each: the one that was edited counts.
+        """
+        if not self._feed.stored:
+            return
+        names_of: dict[Any, list[str]] = {}
         for name in values:
-            by_flag.setdefault(id(values[name]), []).append(name)
-        for names in by_flag.values():  # a flag may have a short name, too: the name that was edited counts
-            flag = values[names[0]]
+            if self._feed.has(name):
+                names_of.setdefault(target(values[name]), []).append(name)
+        for flag, names in names_of.items():
+            if flag in settled:
+                continue
             current = native(flag)
-            changed = next((n for n in names if self._feed.has(n) and not is_same(current, self._feed.get(n))), None)
-            if changed is not None:
-                stored = self._feed.get(changed)
-                self._feed.changed(changed, stored)
+            edited = (name for name in names if not is_same(current, self._feed.get(name)))
+            name = _applied.setdefault(flag, next(edited, names[0]))
+            stored = self._feed.get(name)
+            if not is_same(current, stored):
+                self._feed.changed(name, stored)
                 set_value(flag, stored)
 
     def _record(self, values: Any) -> None:
         self._feed.record({name: Parsed(native(values[name]), str(values[name].help or "")) for name in values})
+
+
+def target(flag: Any) -> Any:
+    """Return the flag that an alias stands for; any other is itself."""
+    while type(flag).__name__ == "_FlagAlias":
+        inner = inspect.getclosurevars(type(flag).parse).nonlocals.get("flag")
+        if inner is None:
+            break
+        flag = inner
+    return flag
 
 
 def native(flag: Any) -> Any:

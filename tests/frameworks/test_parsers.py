@@ -136,6 +136,35 @@ app.run(main)""",
         {"lr": "0.25", "names": '["x", "y"]', "sizes": "[9]", "deep": "true", "TF_DEFINE/data": "e"},
         "GOT 0.25 ['x', 'y'] [9] True e", (),
     ),
+    "absl, one flag of two names": Case(
+        "absl", f"""from absl import app, flags
+FLAGS = flags.FLAGS
+flags.DEFINE_float("learning_rate", 0.1, "the step")
+flags.DEFINE_alias("lr", "learning_rate")
+flags.DEFINE_integer("batch_size", 8, "", short_name="b")
+flags.DEFINE_integer("own", 1, "")
+def main(argv):
+    before = FLAGS.learning_rate, FLAGS.batch_size
+    FLAGS.own = 5
+    {INIT.replace(chr(10), chr(10) + '    ')}
+    FLAGS(["script"])
+    print("GOT", before, FLAGS.learning_rate, FLAGS.lr, FLAGS.batch_size, FLAGS.b, FLAGS.own)
+app.run(main)""",
+        (), {"TF_DEFINE/learning_rate": 0.1, "TF_DEFINE/lr": 0.1, "TF_DEFINE/b": 8},
+        {"learning_rate": "0.5", "batch_size": "32"}, "GOT (0.5, 32) 0.5 0.5 32 32 5",
+    ),
+    "absl, the other name": Case(
+        "absl", f"""{INIT}from absl import app, flags
+FLAGS = flags.FLAGS
+flags.DEFINE_float("learning_rate", 0.1, "the step")
+flags.DEFINE_alias("lr", "learning_rate")
+flags.DEFINE_integer("batch_size", 8, "", short_name="b")
+def main(argv):
+    print("GOT", FLAGS.learning_rate, FLAGS.lr, FLAGS.batch_size)
+app.run(main)""",
+        ("--lr=0.2",), {"TF_DEFINE/learning_rate": 0.2, "TF_DEFINE/lr": 0.2, "TF_DEFINE/b": 8},
+        {"TF_DEFINE/lr": "0.5", "TF_DEFINE/b": "32"}, "GOT 0.5 0.5 32",
+    ),
     "tyro": Case(
         "tyro", f"""{INIT}import dataclasses, tyro
 @dataclasses.dataclass
