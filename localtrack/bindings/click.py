@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import datetime
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from types import FrameType
 from typing import Any
 
 from localtrack.bindings import BindingContext, Undo
 from localtrack.bindings.parameter_feed import ARGUMENTS, ParameterFeed, Parsed, feed_for, hide_options
 from localtrack.capture.native_values import is_same, to_native
+from localtrack.records.plain import dataclass
 
 FRAMEWORK = "arg_parser"
 MODULES = ("click.core", "typer.core")
@@ -32,7 +35,7 @@ def install(ctx: BindingContext) -> Undo:
         return ctx.patch.undo  # an older Typer: click's own is bound
     hook = ClickHook(feed_for(ctx, ARGUMENTS), ctx, core)
     hook.install()
-    hook.record_running()
+    hook.record_running(sys._getframe(1))
     return ctx.patch.undo
 
 
@@ -49,6 +52,7 @@ class ClickHook:
         self._feed = feed
         self._ctx = ctx
         self._core = core
+        self._chains: MutableMapping[Any, list[_Link]] = weakref.WeakKeyDictionary()
 
     def install(self) -> None:
         """Wrap click's parsing."""
@@ -60,8 +64,15 @@ class ClickHook:
                 self._ctx.patch.replace(group, "parse_args", self._wrap_group_parse)
                 self._ctx.patch.replace(group, "resolve_command", self._wrap_resolve)
 
-    def record_running(self) -> None:
+    def record_running(self, frame: FrameType | None) -> None:
         """Record the commands that are running already: ``Task.init`` was called inside of one."""
+        while frame is not None:  # a chain parses all of its commands before it runs the first
+            contexts = (
+                frame.f_locals.get("contexts") if frame.f_globals.get("__name__") == self._core.__name__ else None
+            )
+            for one in contexts if isinstance(contexts, list) else ():
+                self._remember(one)
+            frame = frame.f_back
         find = getattr(
             sys.modules.get(self._core.__name__.rpartition(".")[0] + ".globals"), "get_current_context", None
         )
@@ -85,6 +96,7 @@ class ClickHook:
         def parse_args(command: Any, context: Any, args: list[str]) -> Any:
             rest = original(command, context, args)
             try:
+                self._remember(context)
                 self._record(context)
             except Exception as error:  # the binding border
                 self._ctx.failed("parse_args", error)
@@ -92,15 +104,35 @@ class ClickHook:
 
         return parse_args
 
+    def _remember(self, context: Any) -> None:
+        """Keep what a command of a chain was given, for when the next one is parsed."""
+        if _is_chained(context):
+            link = _Link(id(context), context.command, context.info_name, dict(context.params), self._place(context))
+            self._chains.setdefault(context.parent, []).append(link)
+
+    def _place(self, context: Any) -> int:
+        """Return which of its kind a command is in its chain, from 1."""
+        if not _is_chained(context):
+            return 1
+        links = self._chains.get(context.parent, [])
+        before = [link for link in links if link.context_id != id(context) and link.command is context.command]
+        return next((link.place for link in links if link.context_id == id(context)), len(before) + 1)
+
+    def _links(self, context: Any) -> list[_Link]:
+        """Return the commands that were chosen, with what they were given: the root first."""
+        found: list[_Link] = []
+        while context is not None:
+            link = _Link(id(context), context.command, context.info_name, dict(context.params), self._place(context))
+            beside = self._chains.get(context.parent, []) if _is_chained(context) else []
+            found[:0] = [*(one for one in beside if one.context_id != link.context_id), link]
+            context = context.parent
+        return found
+
     def _record(self, context: Any) -> None:
         root = context.find_root()
         if _is_own(root.command):
             return
-        chosen: list[Any] = []
-        current = context
-        while current is not None:
-            chosen.insert(0, current)
-            current = current.parent
+        chosen = self._links(context)
         tree = CommandTree(root.command, root.info_name)
         hidden = [one for link in chosen for one in link.command.params if getattr(one, "hide_input", False)]
         hide_options(self._feed.session, [name for one in hidden for name in (*one.opts, *one.secondary_opts)])
@@ -112,12 +144,12 @@ class ClickHook:
                 values[tree.name(command, parameter)] = Parsed(_default(parameter), _help(parameter), None, True)
         for one in chosen:
             if one.command is not root.command:
-                key = tree.key(one.command, one.info_name)
+                key = tree.key(one.command, one.info_name, one.place)
                 values[key] = Parsed(True, _help(one.command), COMMAND_KIND)
             for parameter in _parameters(one.command):
                 if parameter.name in one.params:
                     value = _native(parameter, one.params[parameter.name])
-                    values[tree.name(one.command, parameter)] = Parsed(value, _help(parameter))
+                    values[tree.name(one.command, parameter, one.place)] = Parsed(value, _help(parameter))
         self._feed.record(values)
 
     def _wrap_parameter(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -149,7 +181,7 @@ class ClickHook:
         root = context.find_root()
         if not parameter.expose_value or context.resilient_parsing or _is_own(root.command):
             return None
-        name = CommandTree(root.command, root.info_name).name(context.command, parameter)
+        name = CommandTree(root.command, root.info_name).name(context.command, parameter, self._place(context))
         return name if self._feed.has(name) else None
 
     def _stored_command(self, group: Any, context: Any) -> str | None:
@@ -203,13 +235,37 @@ class CommandTree:
         for child_name, child in dict(getattr(command, "commands", None) or {}).items():
             self._walk(child, child_name, (*above, name))
 
-    def key(self, command: Any, name: str | None) -> str:
-        """Return the name of a command in the task."""
-        return self._keys.get(id(command)) or command.name or name or ""
+    def key(self, command: Any, name: str | None, place: int = 1) -> str:
+        """Return the name of a command in the task; one that comes again in a chain has its number."""
+        key = self._keys.get(id(command)) or command.name or name or ""
+        return key if place == 1 else f"{key}#{place}"
 
-    def name(self, command: Any, parameter: Any) -> str:
+    def name(self, command: Any, parameter: Any, place: int = 1) -> str:
         """Return the name of an option in the task."""
-        return f"{self.key(command, None)}/{parameter.name}" if self.has_many else str(parameter.name)
+        return f"{self.key(command, None, place)}/{parameter.name}" if self.has_many else str(parameter.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """A command that was chosen, and what it was given.
+
+    Attributes:
+        context_id: tells its context from others.
+        command: click's.
+        info_name: what the program calls it.
+        params: values by name.
+        place: which of its kind it is in a chain.
+    """
+
+    context_id: int
+    command: Any
+    info_name: str | None
+    params: dict[str, Any]
+    place: int
+
+
+def _is_chained(context: Any) -> bool:
+    return context.parent is not None and bool(getattr(context.parent.command, "chain", False))
 
 
 def _parameters(command: Any) -> Iterator[Any]:

@@ -158,6 +158,70 @@ def test_a_task_without_a_command_line_asks_nothing(ctx: StoreContext, tmp_path:
     assert run(ctx, script, "train", "--password", "x", LOCALTRACK_TASK_ID=clone.id) == "GOT 0.1 ada (1,) d"
 
 
+CHAIN = """
+import click
+from localtrack import Task
+
+def start():
+    Task.init(project_name="c", task_name="n", reuse_last_task_id=False)
+
+got = []
+
+@click.group(chain=True)
+@click.option("--seed", default=1)
+def cli(seed):
+    got.append(seed)
+
+@cli.command()
+@click.option("--lr", default=0.1)
+def train(lr):
+    if WHERE == "command" and Task.current_task() is None:
+        start()
+    got.append(lr)
+
+@cli.command()
+@click.option("--k", default=3)
+def ev(k):
+    got.append(k)
+
+@cli.command()
+def idle():
+    pass
+
+if WHERE == "before":
+    start()
+cli(standalone_mode=False)
+print("GOT", got)
+"""
+
+
+@pytest.mark.parametrize("where", ["before", "command"])
+def test_all_commands_of_a_chain_are_recorded_and_fed(ctx: StoreContext, tmp_path: Path, where: str) -> None:
+    """Each command of a chain, also one that comes twice, keeps what it was given; its clone may change one of them."""
+    script = tmp_path / "chain.py"
+    script.write_text(CHAIN.replace("WHERE", repr(where)))
+    argv = ["--seed", "2", "train", "--lr", "0.3", "ev", "--k", "5", "train", "--lr", "0.4"]
+    assert run(ctx, script, *argv) == "GOT [2, 0.3, 5, 0.4]"
+    (row,) = ctx.index.rows()
+    expected = {
+        "Args/cli/seed": 2, "Args/train": True, "Args/train/lr": 0.3, "Args/ev": True, "Args/ev/k": 5,
+        "Args/train#2": True, "Args/train#2/lr": 0.4, "Args/idle": False,
+    }  # fmt: skip
+    assert parameters.as_values(tasks.read(ctx, row.id)) == expected
+    clone = tasks.clone(ctx, row.id)
+    assert run(ctx, script, *argv, LOCALTRACK_TASK_ID=clone.id) == "GOT [2, 0.3, 5, 0.4]"
+    changed = tasks.clone(ctx, row.id)
+    tasks.edit(
+        ctx,
+        changed.id,
+        lambda r: parameters.override(r, [("train/lr", "0.7"), ("train#2/lr", "0.8"), ("ev/k", "6")]),
+        "set",
+    )
+    assert run(ctx, script, *argv, LOCALTRACK_TASK_ID=changed.id) == "GOT [2, 0.7, 6, 0.8]"
+    ran = parameters.as_values(tasks.read(ctx, changed.id))
+    assert ran == {**expected, "Args/train/lr": 0.7, "Args/train#2/lr": 0.8, "Args/ev/k": 6}
+
+
 @pytest.mark.parametrize("where", ["before", "command"])
 def test_hidden_input_is_in_no_record(ctx: StoreContext, tmp_path: Path, where: str) -> None:
     """What an option with hidden input is given on the command line is masked there; a clone asks for its own."""
