@@ -9,11 +9,21 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping, MutableSequence
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localtrack.errors import InvalidValueError, TaskNotFoundError
-from localtrack.records.parameters import DEFAULT_SECTION, MISFITS, Entry, cast_like, entry, leaves, value_of
+from localtrack.records.parameters import (
+    COLLECTIONS,
+    DEFAULT_SECTION,
+    MISFITS,
+    Entry,
+    cast_like,
+    entry,
+    leaves,
+    value_of,
+)
 from localtrack.services import parameters
 
 if TYPE_CHECKING:
@@ -115,7 +125,7 @@ def _fill(target: MutableMapping[Any, Any], values: Mapping[Any, Any], section: 
         present = target.get(key)
         if isinstance(item, Mapping) and isinstance(present, MutableMapping):
             _fill(present, item, section)
-        elif present is not item or key not in target:
+        elif key not in target or type(present) is not type(item) or _differs(item, present):
             try:
                 target[key] = item
             except Exception as error:
@@ -332,7 +342,7 @@ def _configured(configuration: Any, text: str, name: str) -> Any:
         wanted = "dict" if is_mapping else "list"
         _say(f"configuration object {name!r} does not read as a {wanted}: the code's is kept")
         return configuration
-    whole = _with_objects(stored, configuration)
+    whole = _with_objects(stored, configuration, name)
     if isinstance(configuration, MutableMapping):
         _fill(configuration, whole, name)
     elif isinstance(configuration, MutableSequence) and whole is not configuration:
@@ -342,18 +352,24 @@ def _configured(configuration: Any, text: str, name: str) -> Any:
     return configuration
 
 
-def _with_objects(stored: Any, given: Any) -> Any:
+def _with_objects(stored: Any, given: Any, path: str) -> Any:
     """Return what was stored with the code's objects in place of the texts that stand for them."""
     if isinstance(stored, dict) and isinstance(given, Mapping):
-        return {key: _with_objects(item, given[key]) if key in given else item for key, item in stored.items()}
+        return {
+            key: _with_objects(item, given[key], f"{path}/{key}") if key in given else item
+            for key, item in stored.items()
+        }
     if isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
-        return [_with_objects(*pair) for pair in zip(stored, given, strict=True)]
-    if isinstance(given, (str, int, float, type(None), Mapping, list, tuple)):
+        return [_with_objects(*pair, path) for pair in zip(stored, given, strict=True)]
+    if isinstance(given, (str, int, float, type(None), Mapping)) and not isinstance(given, Enum):
+        return stored
+    if isinstance(given, COLLECTIONS) and not isinstance(stored, COLLECTIONS):
         return stored
     try:
         return cast_like(stored, given)
     except MISFITS:
-        return stored
+        _say(f"configuration {path}: {stored!r} does not fit {given!r}; the code's value is kept")
+        return given
 
 
 def _watched(task: ParametersSection, configuration: Mapping[str, Any], name: str, description: str) -> ConnectedDict:

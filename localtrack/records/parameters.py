@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, MutableSequence
+from copy import copy
 from enum import Enum
 from pathlib import PurePath
 from typing import Any
@@ -19,6 +20,8 @@ from localtrack.records.values import UnstorableValueError, decode, encode, type
 DEFAULT_SECTION = "General"
 ENVIRONMENT_SECTION = "Environment"
 Entry = dict[str, Any]
+COLLECTIONS = (list, tuple, set, frozenset)
+_PLAIN = (type(None), bool, int, float, str)
 _ADDRESS = r" at 0x[0-9a-fA-F]+"
 MISFITS = (ValueError, TypeError, KeyError, ArithmeticError)
 """What making one type of another raises where the value does not fit."""
@@ -36,11 +39,11 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def entry(value: Any, description: str = "", kind: str | None = None) -> Entry:
-    """Return what the store holds of one value; an object that JSON has no place for is kept as its text."""
+    """Return what the store holds of one value; an object that JSON has no place for is kept as its text, alone or inside."""
     try:
         stored = {"value": encode(value), "type": kind if kind is not None else type_name(value)}
     except UnstorableValueError:
-        stored = {"value": str(value), "type": kind or type(value).__name__}
+        stored = {"value": encode(value, other_as_text=True), "type": kind or type_name(value)}
     if isinstance(value, Enum) and not description:
         description = "one of " + ", ".join(type(value).__members__)
     return {**stored, "description": description} if description else stored
@@ -98,7 +101,7 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cast_like(stored: Any, default: Any) -> Any:
-    """Return a stored override in the type of the code's own value.
+    """Return a stored override in the type of the code's own value; what was not changed is the code's own, also inside.
 
     Args:
         stored: the native stored value; text when it was edited by hand.
@@ -107,7 +110,13 @@ def cast_like(stored: Any, default: Any) -> Any:
     Raises:
         ValueError, TypeError, KeyError, ArithmeticError: the override can't be that type; see :data:`MISFITS`.
     """
-    if stored is None or default is None or type(stored) is type(default):
+    if stored is None or default is None:
+        return stored
+    if isinstance(default, Mapping) and isinstance(stored, Mapping):
+        return _cast_mapping(stored, default)
+    if isinstance(default, COLLECTIONS) and not isinstance(stored, str):
+        return _cast_items(stored, default)
+    if type(stored) is type(default):
         return stored
     if stored == "" and not isinstance(default, (str, bool)):
         return None
@@ -121,13 +130,10 @@ def cast_like(stored: Any, default: Any) -> Any:
         return float(stored)
     if isinstance(default, str):
         return str(stored)
-    if isinstance(default, (list, tuple, dict)):
-        value = parse_text(stored) if isinstance(stored, str) else stored
-        if isinstance(default, dict):
-            return dict(value)
-        items = value if isinstance(value, (list, tuple)) else [value]
-        make = getattr(default, "_make", type(default))  # a named tuple takes its items one by one
-        return make(items)
+    if isinstance(default, COLLECTIONS):
+        return default if is_text_of(stored, default) else _cast_items(parse_text(stored), default)
+    if isinstance(default, dict):
+        return dict(parse_text(stored) if isinstance(stored, str) else stored)
     from datetime import date, time
     from numbers import Number
 
@@ -142,6 +148,82 @@ def cast_like(stored: Any, default: Any) -> Any:
     if isinstance(default, MutableSequence):
         return default if list(default) == stored else type(default)(stored)  # type: ignore[call-arg]
     return stored
+
+
+def _cast_mapping(stored: Mapping[Any, Any], default: Mapping[Any, Any]) -> Any:
+    """Return a stored mapping with each value in the type of the code's own; the code's own where nothing changed."""
+    made = {key: cast_like(item, default[key]) if key in default else item for key, item in stored.items()}
+    if made.keys() == default.keys() and all(item is default[key] for key, item in made.items()):
+        return default
+    if not isinstance(default, dict) or type(default) is dict:
+        return made
+    copied = copy(default)  # a dict of the user's own kind
+    copied.clear()
+    copied.update(made)
+    return copied
+
+
+def _cast_items(stored: Any, default: Any) -> Any:
+    """Return stored items in a collection like the code's own; that one itself where nothing changed.
+
+    Raises:
+        ValueError, TypeError, KeyError, ArithmeticError: an item can't be what the code's own items are.
+    """
+    items = list(stored) if isinstance(stored, COLLECTIONS) else [stored]
+    own = list(default)
+    objects: dict[str, list[Any]] = {}
+    for one in own:
+        if type(one) not in _PLAIN:
+            objects.setdefault(_form(one), []).append(one)
+    in_order = isinstance(default, (list, tuple)) and len(items) == len(own)
+    likes = own if in_order else [_common(own)] * len(items)
+    made = [_cast_item(item, like, objects, in_order) for item, like in zip(items, likes, strict=True)]
+    if in_order and all(_is_own(new, old) for new, old in zip(made, own, strict=True)):
+        return default
+    make = getattr(default, "_make", type(default))  # a named tuple takes its items one by one
+    return make(made)
+
+
+def _is_own(new: Any, old: Any) -> bool:
+    return new is old or (type(new) is type(old) and type(old) in _PLAIN and bool(new == old))
+
+
+def _common(own: list[Any]) -> Any:
+    """Return an item that others are to be like; None where they may be anything."""
+    is_mixed = len({type(one) for one in own}) > 1
+    return None if not own or (is_mixed and any(type(one) in _PLAIN for one in own)) else own[0]
+
+
+def _cast_item(item: Any, like: Any, objects: Mapping[str, list[Any]], in_place: bool) -> Any:
+    """Return one item: the code's own object that it stands for, or what it makes in the type of another.
+
+    Args:
+        item: as stored.
+        like: the code's own item that it is to be like.
+        objects: the code's own objects by their stored form.
+        in_place: ``like`` is the code's own item at this place.
+
+    Raises:
+        ValueError, TypeError, KeyError, ArithmeticError: it can't be made.
+    """
+    is_plain = type(like) in _PLAIN
+    if is_plain and (not objects or (type(item) is type(like) and item == like)):
+        return float(item) if type(like) is float and type(item) is int else item
+    if isinstance(like, COLLECTIONS) and not isinstance(item, COLLECTIONS):
+        return item
+    same = objects.get(_form(item), [])
+    if in_place and any(like is one for one in same):
+        return like
+    if any(one is not same[0] and one != same[0] for one in same):
+        raise ValueError(f"{item!r} may be any of {len(same)} objects")
+    if same:
+        return same[0]
+    return item if is_plain else cast_like(item, like)
+
+
+def _form(value: Any) -> str:
+    """Return what is stored of a value, without the addresses in its objects' texts."""
+    return re.sub(_ADDRESS, "", json.dumps(encode(value, other_as_text=True), sort_keys=True))
 
 
 def _to_array(stored: Any, default: Any) -> Any:

@@ -7,6 +7,8 @@ import os
 from collections import deque, namedtuple
 from collections.abc import Callable, Iterator, MutableMapping
 from decimal import Decimal
+from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,6 +111,90 @@ def test_arrays_come_back_as_arrays(replay: Any, capsys: pytest.CaptureFixture[s
     assert "General/bad: ['no'] does not fit" in told
     assert "General/kept" not in told
     assert "large" not in told
+
+
+def metric(new: Any, old: Any) -> int:
+    """A function that a script has in its configuration."""
+    return 0
+
+
+class Step:
+    """An object of the script's that prints its address."""
+
+
+class Mode(Enum):
+    """What a script chooses from."""
+
+    fast = 1
+    slow = 2
+
+
+def test_objects_in_lists_stay_the_codes_own(replay: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unchanged clone gets the very objects of the code, in lists, tuples, sets and dicts in lists; nothing is told."""
+    steps = [Step(), Step()]
+    values: dict[str, Any] = {
+        "metrics": [metric], "steps": steps, "pair": (steps[0], 3), "set": {metric, len}, "paths": [Path("a"), Path("b")],
+        "modes": [Mode.fast], "kinds": [int, float], "nested": [{"f": metric, "n": 1}, [metric]], "frozen": frozenset({1}),
+        "deep": {"fs": [metric]}, "numbers": [np.float32(0.5)], "layers": [1, 2],
+    }  # fmt: skip
+
+    found = replay(lambda task: task.connect(values), {})
+
+    assert {key for key, item in found.items() if item is not values[key]} <= {"deep", "set", "frozen"}
+    assert found["deep"]["fs"] is values["deep"]["fs"]
+    assert (found["set"], found["frozen"]) == ({metric, len}, frozenset({1}))
+    assert type(found["frozen"]) is frozenset
+    assert "parameter" not in capsys.readouterr().err
+
+
+def test_changed_items_take_the_type_of_the_old_ones(replay: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """A path, a member or a number in a list is made of what was typed; where none can be made the code's list stays."""
+    steps = [Step(), Step()]
+
+    def script(task: Task) -> Any:
+        return task.connect(
+            {"paths": [Path("a")], "modes": (Mode.fast,), "n": [np.float32(1)], "rates": [0.5, 1.0], "fs": [metric, len],
+             "kept": [metric], "steps": steps, "rows": [Point(1, Path("a"))]}
+        )  # fmt: skip
+
+    overrides = {
+        "paths": ["b", "c"], "modes": ["slow", "fast"], "n": "[2, 3]", "rates": "[1, 0]", "fs": f"['{len}']",
+        "kept": ["accuracy"], "steps": [str(steps[0])], "rows": [[2, "b"]],
+    }  # fmt: skip
+    found = replay(script, overrides)
+
+    assert found["paths"] == [Path("b"), Path("c")]
+    assert found["modes"] == (Mode.slow, Mode.fast)
+    assert [type(one) for one in found["n"]] == [np.float32, np.float32]
+    assert [type(one) for one in found["rates"]] == [float, float]
+    assert found["fs"] == [len]
+    assert found["kept"] == [metric]
+    assert found["steps"] == steps
+    assert found["rows"] == [Point(2, Path("b"))]
+    told = capsys.readouterr().err
+    assert told.count("General/kept: ") == 1 == told.count("General/steps: ")
+
+
+def test_configurations_keep_the_objects_of_the_code(
+    start: Callable[..., Task], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So does ``connect_configuration``: no text takes an object's place."""
+
+    def script(task: Task) -> Any:
+        return task.connect_configuration({"t": (metric, 1), "fs": [metric, len], "f": metric, "n": 1}, name="c")
+
+    task = start(reuse_last_task_id=False)
+    script(task)
+    task.close()
+    draft = Task.clone(task)
+    draft.set_configuration_object("c", config_dict={"t": (metric, 2), "fs": [str(len)], "f": "other", "n": 2})
+    monkeypatch.setenv("LOCALTRACK_TASK_ID", draft.id)
+    remote = start()
+    found = script(remote)
+    remote.close()
+
+    assert found == {"t": (metric, 2), "fs": [len], "f": metric, "n": 2}
+    assert capsys.readouterr().err.count("does not fit") == 1
 
 
 def test_sequences_and_numbers_of_their_own_kind(replay: Any) -> None:

@@ -59,6 +59,7 @@ def test_entries() -> None:
     assert entry(3, "depth") == {"value": 3, "type": "int", "description": "depth"}
     assert entry(Mode.fast) == {"value": "fast", "type": "Mode", "description": "one of fast, slow"}
     assert entry(1j)["value"] == "1j"
+    assert entry([1j, 2]) == {"value": ["1j", 2], "type": "list"}
     assert value_of({}) is None
 
 
@@ -105,6 +106,14 @@ def test_objects_stored_as_text_are_never_replaced_by_it() -> None:
     assert cast_like(value_of(entry(code)), code) is code
     with pytest.raises(ValueError, match="no Schedule can be made"):
         cast_like("Schedule(warmup=4)", code)
+
+
+def test_lists_stored_as_one_text_are_known_again() -> None:
+    """A list of objects that was stored as one text is the code's own, whatever addresses it had then."""
+    code = [Schedule]
+    assert cast_like(str(code), code) is code
+    own = [object(), 3]
+    assert cast_like("[<object object at 0x7f0012>, 3]", own) is own
 
 
 def test_numbers_and_paths_of_other_types() -> None:
