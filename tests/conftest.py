@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from localtrack.config import Settings
+from localtrack.runtime import early_parses
 from localtrack.services.context import StoreContext
 from localtrack.store.root import Store
 
@@ -63,6 +64,12 @@ def isolated_world(worlds: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     work.mkdir()
     monkeypatch.chdir(work)
     return home
+
+
+@pytest.fixture(autouse=True)
+def no_early_parses() -> None:
+    """Forget what other tests parsed while no task ran."""
+    early_parses.take()
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,9 @@ import argparse
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from localtrack.capture.argument_session import (
     ArgumentTree,
@@ -23,7 +23,7 @@ from localtrack.capture.argument_session import (
 )
 from localtrack.records.plain import replace
 
-__all__ = ["ArgparseHook", "ParsedArguments", "apply_overrides", "find_parsed"]
+__all__ = ["ArgparseHook", "ParsedArguments", "apply_overrides", "describe_kept", "find_parsed"]
 
 _PATCHED = ("parse_known_args", "parse_known_intermixed_args")
 _FRAME_LIMIT = 64
@@ -137,12 +137,46 @@ class ArgparseHook:
         self.errors.append(f"{doing} {getattr(parser, 'prog', 'a parser')}: {type(error).__name__}: {error}")
 
 
-def find_parsed(frame: FrameType | None, include: Callable[[str], bool] = _include_all) -> list[ParsedArguments]:
+class KeptParse(Protocol):
+    """A parse that was only kept: the parser, its sub-parsers that took part, the texts that were converted.
+
+    ``values`` is what the parse gave; ``namespace`` is the script's own, which may have been changed since.
+    """
+
+    parser: argparse.ArgumentParser
+    chosen: list[argparse.ArgumentParser]
+    raw: list[tuple[str, object, str]]
+    namespace: argparse.Namespace
+    values: dict[str, Any]
+
+
+def describe_kept(kept: Iterable[KeptParse], include: Callable[[str], bool] = _include_all) -> list[ParsedArguments]:
+    """Return what parses gave, whatever the script did with it since; what it added to its namespace is there, too."""
+    found: list[ParsedArguments] = []
+    for one in kept:
+        try:
+            tree = ArgumentTree(one.parser)
+            chosen = [parser for parser in tree.parsers[1:] if any(parser is taken for taken in one.chosen)]
+            parsed = tree.describe(argparse.Namespace(**one.values), chosen, one.raw, include)
+            added = {name: value for name, value in vars(one.namespace).items() if name not in one.values}
+            whole = describe_namespace(argparse.Namespace(**added), include)
+            found.append(_with_added(replace(parsed, namespace=one.namespace), whole, tree))
+        except Exception:  # a parser of an unusual make; nothing was promised about it
+            continue
+    return found
+
+
+def find_parsed(
+    frame: FrameType | None,
+    include: Callable[[str], bool] = _include_all,
+    known: Iterable[argparse.Namespace] = (),
+) -> list[ParsedArguments]:
     """Find parses that happened before anybody watched.
 
     Looks through the variables of ``frame`` and its callers for parsers and the namespaces they made.
-    A namespace whose parser is gone is described from its own attributes.
+    A namespace whose parser is gone is described from its own attributes. ``known`` ones are left out.
     """
+    left_out = {id(namespace) for namespace in known}
     parsers: dict[int, argparse.ArgumentParser] = {}
     namespaces: dict[int, argparse.Namespace] = {}
     seen: dict[int, object] = {}  # held: each f_locals is an object of its own since Python 3.13, and ids come again
@@ -156,7 +190,7 @@ def find_parsed(frame: FrameType | None, include: Callable[[str], bool] = _inclu
             for value in list(variables.values()):
                 if isinstance(value, argparse.ArgumentParser):
                     parsers[id(value)] = value
-                elif isinstance(value, argparse.Namespace):
+                elif isinstance(value, argparse.Namespace) and id(value) not in left_out:
                     namespaces[id(value)] = value
         frame = frame.f_back
     try:

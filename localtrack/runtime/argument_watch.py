@@ -9,6 +9,7 @@ import sys
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING
 
+from localtrack.runtime import early_parses
 from localtrack.runtime.import_hooks import PostImportHook
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class ArgumentWatch:
         if "argparse" in sys.modules:
             self._start(frame)
         else:
+            early_parses.take()  # none: it waits for the import as well
             self._hook.watch(["argparse"])
             self._hook.install()
 

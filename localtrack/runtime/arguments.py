@@ -8,9 +8,10 @@ from __future__ import annotations
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from localtrack.capture.arguments import ArgparseHook, ParsedArguments, find_parsed
+from localtrack.capture.arguments import ArgparseHook, ParsedArguments, describe_kept, find_parsed
 from localtrack.errors import LocaltrackError
 from localtrack.records.parameters import Entry, entry
+from localtrack.runtime import early_parses
 from localtrack.services import parameters
 
 if TYPE_CHECKING:
@@ -33,12 +34,14 @@ class ArgumentFeed:
         self._hook = ArgparseHook(self._record, overrides, session.options.wants_argument)
 
     def install(self, frame: FrameType | None) -> None:
-        """Hook later parses, and record those that the caller's frames show to have happened before."""
+        """Hook later parses, and record earlier ones: those that were kept, and what the caller's frames show of others."""
         replace_early_hook(None)
+        kept = early_parses.take()
         self._hook.install()
-        if frame is None or self._session.options.remote:
+        if self._session.options.remote:
             return
-        for parsed in find_parsed(frame):
+        known = [one.namespace for one in kept]
+        for parsed in [*find_parsed(frame, known=known), *describe_kept(kept)]:
             self._record(parsed)
 
     def remove(self) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from localtrack.errors import LocaltrackError, LostClaimError
 from localtrack.records.plain import dataclass, field
 from localtrack.records.task import TaskRecord
-from localtrack.runtime import child_processes
+from localtrack.runtime import child_processes, early_parses
 from localtrack.runtime.aborting import AbortCallback
 from localtrack.runtime.argument_watch import ArgumentWatch
 from localtrack.runtime.console_capture import ConsoleCapture
@@ -220,6 +220,8 @@ class Session:
         if self.options.arguments:
             self.argument_feed = ArgumentWatch(self)
             self.argument_feed.install(frame)
+        else:
+            early_parses.take()
 
     def _start_monitor(self) -> None:
         if self.options.monitor is not None:

@@ -1,5 +1,5 @@
 """Tasks."""
 
-from localtrack.api.task import Task
+from localtrack import Task
 
 __all__ = ["Task"]
