@@ -6,16 +6,21 @@ module* is watched: on Python 3.12 and later by ``sys.monitoring`` (an exception
 the interpreter's own last look at ``SystemExit.code``, which happens with no Python frame below it, together with
 whether the main module's frame ran to its end.
 
+An uncaught exception is one that passed through that frame and came to ``sys.excepthook``, or stands in ``sys.last_value``,
+where the interpreter puts it before it calls a hook: others replace the hook without calling ours. Only words are kept of
+it: its traceback holds the script's frames, whose objects are to be finalised when the process ends.
+
 Source: docs/decisions/0007-exit-code.md; ClearML's exit behaviour, measured.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import threading
 from collections.abc import Callable
-from types import CodeType, FrameType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 from localtrack.records.plain import dataclass
@@ -45,6 +50,18 @@ class Outcome:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Uncaught:
+    """What is kept of an exception, which is not the exception itself."""
+
+    text: str
+    is_interrupt: bool
+
+    @classmethod
+    def of(cls, error: BaseException) -> _Uncaught:
+        return cls(f"{type(error).__name__}: {_text_of(error)}"[:2000], isinstance(error, KeyboardInterrupt))
+
+
 class ExitWatch:
     """Watches one process's end; installed once, removed without a trace.
 
@@ -55,9 +72,11 @@ class ExitWatch:
     def __init__(self, frame: FrameType | None) -> None:
         self._frame = frame
         self._code: CodeType | None = frame.f_code if frame is not None else None
-        self._uncaught: BaseException | None = None
-        self._system_exit: tuple[Any] | None = None
-        self._called_exit: tuple[Any] | None = None
+        self._is_interactive = hasattr(sys, "ps1")
+        self._uncaught: _Uncaught | None = None
+        self._shown = _last_shown()
+        self._system_exit: tuple[int | str | None] | None = None
+        self._called_exit: tuple[int | str | None] | None = None
         self._undo: list[Callable[[], None]] = []
         self.thread_errors: list[str] = []
 
@@ -81,7 +100,7 @@ class ExitWatch:
         It remembers an uncaught Ctrl-C in a flag that every ``exec`` of a text resets, and the modules that are
         imported while a run ends do such things; the same way sets the flag again.
         """
-        if isinstance(self._uncaught, KeyboardInterrupt):
+        if self._uncaught is not None and self._uncaught.is_interrupt:
             try:
                 exec("raise KeyboardInterrupt")
             except KeyboardInterrupt:
@@ -89,12 +108,11 @@ class ExitWatch:
 
     def outcome(self) -> Outcome:
         """Return how the process ends, as far as it is known now."""
-        error = self._uncaught
-        if isinstance(error, KeyboardInterrupt):
+        error = self._uncaught = self._find_uncaught()
+        if error is not None and error.is_interrupt:
             return Outcome("stopped", 130, "SIGINT", "stopped by Ctrl-C", "stopped", "SIGINT")
         if error is not None:
-            text = f"{type(error).__name__}: {_text_of(error)}"[:2000]
-            return Outcome("failed", 1, message=text, failure_class="user_error", reason="exception")
+            return Outcome("failed", 1, message=error.text, failure_class="user_error", reason="exception")
         code = self._exit_code()
         if code:
             said = self._exit_text() or f"exit code {code}"
@@ -108,7 +126,26 @@ class ExitWatch:
         """Whether the script ends by an exit of its own, with any code."""
         return self._system_exit is not None or (self._called_exit is not None and self._left_early())
 
-    def _exit_value(self) -> Any:
+    def _find_uncaught(self) -> _Uncaught | None:
+        """Return the exception that ends the process; None where it ends otherwise, whatever was shown before."""
+        if self._system_exit is not None or self._is_interactive or _is_inspected():
+            return None
+        if self._frame is None:
+            return self._uncaught
+        if not self._left_early():
+            return None
+        value: Any = getattr(sys, "last_value", None)
+        if _last_shown() != self._shown and self._passed_main(getattr(sys, "last_traceback", None)):
+            return _Uncaught.of(value)
+        return self._uncaught
+
+    def _passed_main(self, trace: TracebackType | None) -> bool:
+        """Tell whether an exception left the main module, as far as that module is known."""
+        while trace is not None and self._frame is not None and trace.tb_frame is not self._frame:
+            trace = trace.tb_next
+        return trace is not None or self._frame is None
+
+    def _exit_value(self) -> int | str | None:
         value = self._system_exit or (self._called_exit if self._left_early() else None)
         return None if value is None else value[0]
 
@@ -136,7 +173,8 @@ class ExitWatch:
         previous = sys.excepthook
 
         def hook(kind: type[BaseException], value: BaseException, trace: Any) -> None:
-            self._uncaught = value if value is not None else kind()
+            if self._passed_main(trace):
+                self._uncaught = _Uncaught.of(value if value is not None else kind())
             previous(kind, value, trace)
 
         sys.excepthook = hook
@@ -166,7 +204,7 @@ class ExitWatch:
 
         def unwound(code: CodeType, offset: int, error: BaseException) -> None:
             if code is main and isinstance(error, SystemExit):
-                self._system_exit = (error.code,)
+                self._system_exit = (_plain(error.code),)
 
         event = monitoring.events.PY_UNWIND
         monitoring.use_tool_id(tool, TOOL_NAME)
@@ -198,7 +236,7 @@ class ExitWatch:
             try:
                 sys._getframe(1)
             except ValueError:
-                self._system_exit = (value,)
+                self._system_exit = (_plain(value),)
             return value
 
         watching = property(read, member.__set__)
@@ -220,7 +258,8 @@ class ExitWatch:
 
         def exit(status: Any = None, /) -> Any:
             if threading.current_thread() is threading.main_thread():
-                self._called_exit = (status,)
+                self._called_exit = (_plain(status),)
+                self._uncaught, self._shown = None, _last_shown()  # of an exception and an exit the later one counts
             previous(status)
 
         exit.__doc__ = previous.__doc__
@@ -251,6 +290,24 @@ def main_frame() -> FrameType | None:
             found = frame
         frame = frame.f_back
     return found
+
+
+def _plain(code: Any) -> int | str | None:
+    """Return what is kept of an exit's code, which may be any object."""
+    if code is None or isinstance(code, (int, str)):
+        return int(code) if isinstance(code, int) else code
+    return 1
+
+
+def _last_shown() -> int:
+    """Return the identity of the exception that was shown last; 0 for none."""
+    value = getattr(sys, "last_value", None)
+    return 0 if value is None else id(value)
+
+
+def _is_inspected() -> bool:
+    """Tell whether a prompt came after the script (``python -i``): the process ends as that ends."""
+    return hasattr(sys, "ps1") and bool(sys.flags.inspect or os.environ.get("PYTHONINSPECT"))
 
 
 def _text_of(error: object) -> str:

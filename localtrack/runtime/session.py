@@ -343,6 +343,7 @@ class Session:
         self._guarded(self.console.give_back_descriptors)
         if self._exits is not None:
             self._exits.remove()
+        self.abort.register(None, 0.0)  # it holds the script's objects, which are to be finalised with it
         if not exiting:
             atexit.unregister(self._at_exit)
         journals = self.writer.close()

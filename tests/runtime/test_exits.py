@@ -200,3 +200,105 @@ def test_hooks_are_gone_after_close(ctx: StoreContext, tmp_path: Path) -> None:
     environment = {**os.environ, "LOCALTRACK_ROOT": str(ctx.store.root)}
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment, timeout=60)
     assert "same" in done.stdout, done.stderr
+
+
+KEEPER = """
+import gc, os, sys
+
+class Keeper:
+    def __init__(self, name):
+        self.name = name
+    def __del__(self):
+        os.write(1, f"gone {self.name}\\n".encode())
+
+def ends(body):
+    keeper = Keeper("local")
+    body()
+
+def leave(error):
+    raise error
+
+everywhere = Keeper("global")
+"""
+
+FINALISED = {
+    "an exception": "ends(lambda: 1 / 0)",
+    "Ctrl-C": "ends(lambda: leave(KeyboardInterrupt()))",
+    "an exit": "ends(lambda: sys.exit(3))",
+    "an exit with an object": "ends(lambda: leave(SystemExit(Keeper('code'))))",
+    "an exception with an object": "ends(lambda: leave(ValueError(Keeper('argument'))))",
+    "a chain": "try:\n    ends(lambda: 1 / 0)\nexcept Exception as error:\n    raise ValueError('x') from error",
+    "a hook of its own": "sys.excepthook = lambda *a: None\nends(lambda: 1 / 0)",
+    "arguments": "import argparse\nargs = argparse.ArgumentParser().parse_args()\nargs.k = Keeper('args')\nends(lambda: 1 / 0)",
+    "an abort callback": "k = Keeper('callback')\ntask and task.register_abort_callback(lambda k=k: None)\ndel k",
+}
+
+
+@pytest.mark.parametrize("body", FINALISED.values(), ids=FINALISED)
+def test_the_scripts_objects_are_finalised_as_without_us(ctx: StoreContext, tmp_path: Path, body: str) -> None:
+    """Nothing of the run keeps what an uncaught exception or an exit holds: files are closed, and in the same order."""
+    said = []
+    for start in ("task = None\n", HEAD.replace('print("ID", task.id, flush=True)', "")):
+        script = tmp_path / "script.py"
+        script.write_text(KEEPER + start + body + "\n")
+        environment = {**os.environ, "LOCALTRACK_ROOT": str(ctx.store.root)}
+        said.append(
+            subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, timeout=60)
+        )
+    plain, tracked = said
+    assert "gone local" in plain.stdout or "callback" in body
+    assert tracked.stdout == plain.stdout
+    assert tracked.returncode == plain.returncode
+
+
+OTHERS_HOOKS = {
+    "its own": "sys.excepthook = lambda *a: print('mine')\ndef f():\n    raise RuntimeError('boom')\nf()",
+    "one that fails": "sys.excepthook = lambda *a: 1 / 0\nraise RuntimeError('boom')",
+    "one that calls ours with less": (
+        "old = sys.excepthook\nsys.excepthook = lambda kind, value, trace: old(kind, value, None)\nraise RuntimeError('boom')"
+    ),
+    "none": "raise RuntimeError('boom')",
+}
+
+
+@pytest.mark.parametrize("body", OTHERS_HOOKS.values(), ids=OTHERS_HOOKS)
+def test_a_crash_is_told_whoever_shows_it(ctx: StoreContext, tmp_path: Path, body: str) -> None:
+    """A hook that replaces ours after Task.init does not turn a crash into a completed run."""
+    done, record = run(ctx, body, tmp_path)
+    assert (done.returncode, record.status, record.status_message) == (1, "failed", "RuntimeError: boom"), done.stderr
+
+
+SHOWN = {
+    "shown by hand": "try:\n    1 / 0\nexcept ArithmeticError:\n    sys.excepthook(*sys.exc_info())",
+    "in a console": (
+        "import code\nconsole = code.InteractiveConsole()\nconsole.push('1 / 0')\nassert sys.last_value is not None"
+    ),
+    "left in sys": "try:\n    1 / 0\nexcept ArithmeticError as e:\n    sys.last_value, sys.last_traceback = e, e.__traceback__",
+}
+
+
+@pytest.mark.parametrize("body", SHOWN.values(), ids=SHOWN)
+def test_an_exception_that_ends_nothing_does_not_count(ctx: StoreContext, tmp_path: Path, body: str) -> None:
+    """The run goes on after it, and ends as it ends."""
+    done, record = run(ctx, body, tmp_path)
+    assert (done.returncode, record.status, record.status_message) == (0, "completed", ""), done.stderr
+    done, record = run(ctx, body + "\nsys.exit(4)", tmp_path)
+    assert (done.returncode, record.status, record.exit["code"]) == (4, "failed", 4), done.stderr
+    done, record = run(ctx, body + "\nraise KeyError('k')", tmp_path)
+    assert (done.returncode, record.status, record.status_message) == (1, "failed", "KeyError: 'k'"), done.stderr
+
+
+@pytest.mark.parametrize("body", ["pass", "raise ValueError('x')"])
+def test_a_prompt_after_the_script_says_how_it_ends(ctx: StoreContext, tmp_path: Path, body: str) -> None:
+    """Under ``python -i`` exceptions are shown and the session goes on; its exit code is that of the prompt."""
+    script = tmp_path / "script.py"
+    script.write_text(HEAD + body + "\n")
+    environment = {**os.environ, "LOCALTRACK_ROOT": str(ctx.store.root)}
+    done = subprocess.run(
+        [sys.executable, "-i", str(script)],
+        input="1 / 0\nprint('on')\n", capture_output=True, text=True, env=environment, timeout=60,
+    )  # fmt: skip
+    record = tasks.read(ctx, done.stdout.split()[1])
+    assert "on" in done.stdout
+    assert "ZeroDivisionError" in done.stderr
+    assert (done.returncode, record.status, record.exit["code"]) == (0, "completed", 0)
