@@ -59,6 +59,7 @@ class _Patterns:
         shape: known credentials, wherever they stand.
         parts: the ``value`` within an address, a header, a connection string.
         given: the ``value`` that is given to a telling name, in quotes or as the rest of a line.
+        setting: the plain ``value`` of a telling key of YAML.
         telling: a telling name.
         begins: first line of a private key.
         ends: its last line.
@@ -68,6 +69,7 @@ class _Patterns:
     shape: re.Pattern[str]
     parts: tuple[re.Pattern[str], ...]
     given: tuple[re.Pattern[str], ...]
+    setting: re.Pattern[str]
     telling: re.Pattern[str]
     begins: re.Pattern[str]
     ends: re.Pattern[str]
@@ -101,6 +103,11 @@ def _patterns() -> _Patterns:
                 rf"(?P<value>[^\s\"'#(),\[\]{{}}]{{{SHORTEST},}})(?=\s*$)",
                 re.IGNORECASE | re.MULTILINE,
             ),
+        ),
+        setting=re.compile(
+            rf"(?P<before>(?:^|[\s{{,])[\"']?(?:[\w.-]*{_NAME}|token|pwd)[\"']?[ \t]*:[ \t]+)(?P<value>[^\s\"'#,{{}}\[\]|>&*!]"
+            rf"[^\n#,}}\]]*?)(?=[ \t]*(?:$|[,}}\]]|\s#))",
+            re.IGNORECASE | re.MULTILINE,
         ),
         telling=re.compile(rf"(?:^|[^A-Za-z]|(?<=[a-z])(?=[A-Z])){_NAME}$|^(?:pwd|token)$", re.IGNORECASE),
         begins=re.compile(r"-----BEGIN [A-Z ]*" + key),
@@ -139,6 +146,20 @@ def masked_argument(name: str, value: Any) -> Any:
     if type(value) in (list, tuple):
         return type(value)(masked_argument(name, item) for item in value)
     return value
+
+
+def masked_settings(value: Any) -> Any:
+    """Return settings without their secrets, which their keys tell at any depth.
+
+    Args:
+        value: a dict or list as native values, or the text of a YAML, JSON or TOML document, whose layout stays and which
+            can be read as before: a masked plain value of YAML stands in quotes.
+    """
+    if not isinstance(value, str):
+        return masked_argument("", value)
+    if not _may_have_secret(value):
+        return value
+    return masked_text(_patterns().setting.sub(_with_quoted_mask, value))
 
 
 def masked_argv(argv: Sequence[str]) -> list[str]:
@@ -232,6 +253,10 @@ def _is_harmless(value: str) -> bool:
 
 def _with_mask(found: re.Match[str]) -> str:
     return found[0] if _patterns().harmless.search(found["value"]) else f"{found['before']}{MASK}"
+
+
+def _with_quoted_mask(found: re.Match[str]) -> str:
+    return found[0] if _is_harmless(found["value"]) else f'{found["before"]}"{MASK}"'
 
 
 def _without_keys(text: str) -> str:

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from localtrack.capture.secrets import (
     masked_argv,
     masked_diff,
     masked_script,
+    masked_settings,
     masked_text,
     without_masked,
 )
@@ -69,6 +71,29 @@ def test_arguments_keep_their_types() -> None:
     assert masked_argument("Args/password", 12345678) == 12345678
     assert masked_argument("opt.password", "hunter2-hunter2") == MASK
     assert is_masked(masked_argument("a", {"b": ["https://ada:hunter2@host/x"]}))
+
+
+def test_settings_lose_their_secrets_by_their_keys() -> None:
+    """As native values and as YAML, at any depth; the text still reads as before, and so do interpolations."""
+    nested = {
+        "lr": 0.1,
+        "wandb": {"api_key": "CANARYabcd1234efgh", "mode": "offline"},
+        "all": [{"token": "CANARYtok12345"}],
+    }
+    assert masked_settings(nested) == {
+        "lr": 0.1, "wandb": {"api_key": MASK, "mode": "offline"}, "all": [{"token": MASK}]
+    }  # fmt: skip
+    text = (
+        "lr: 0.1\nwandb:\n  api_key: CANARYabcd1234efgh  # mine\n  mode: offline\ndb: {password: CANARYpass12345, a: 1}\n"
+        'url: "postgres://joe:CANARYurlpw@h/db"\ntoken: CANARYtok12345678\nfrom: {api_key: "${oc.env:WANDB_API_KEY}"}\n'
+    )
+    masked = masked_settings(text)
+    assert "CANARY" not in masked
+    assert yaml.safe_load(masked) == {
+        "lr": 0.1, "wandb": {"api_key": MASK, "mode": "offline"}, "db": {"password": MASK, "a": 1},
+        "url": f"postgres://joe:{MASK}@h/db", "token": MASK, "from": {"api_key": "${oc.env:WANDB_API_KEY}"},
+    }  # fmt: skip
+    assert masked_settings(masked) == masked
 
 
 def test_a_masked_command_line_runs_without_the_option() -> None:
