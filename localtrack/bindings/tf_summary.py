@@ -89,9 +89,9 @@ class _Watch:
             self._board.backlog.drain()
 
     def _take(self, read: Any, writer: Any, step: Any, tensor: Any, about: tuple[Any, Any]) -> None:
-        if hasattr(tensor, "numpy") and (isinstance(step, int) or hasattr(step, "numpy")):
-            self.take(read, writer, step, tensor, about)
-        elif getattr(tensor.graph, "building_function", False):
+        if _has_value(tensor) and _has_value(step):
+            self.take(read, writer, _number(step), tensor, about)
+        elif any(getattr(getattr(held, "graph", None), "building_function", False) for held in (tensor, step)):
             _take_when_run(read, writer, step, tensor, about)
         else:
             self._say_missed(about[0])
@@ -103,8 +103,8 @@ class _Watch:
                 "tf-graph", f"the summary {tag!r} is written in a graph of TensorFlow 1, where it can't be captured"
             )
 
-    def take(self, read: Any, writer: Any, step: Any, tensor: Any, about: tuple[Any, Any]) -> None:
-        """Put by values, and how they are read."""
+    def take(self, read: Any, writer: Any, step: int, tensor: Any, about: tuple[Any, Any]) -> None:
+        """Put by values, and how they are read; they are looked at later, so that none may change meanwhile."""
         if self._session is None or self._session.closed:
             self._begin()
         if self._put is None:
@@ -140,7 +140,8 @@ def _take_when_run(read: Any, writer: Any, step: Any, tensor: Any, about: tuple[
     def hand_over(step: Any, tensor: Any, tag: Any, metadata: Any) -> None:
         watch = _watch
         if watch is not None:
-            watch.guarded(lambda: watch.take(read, writer, int(step), _Value(tensor), (_text(tag), metadata)))
+            held = tensor.copy() if hasattr(tensor, "copy") else tensor  # its memory is the graph's
+            watch.guarded(lambda: watch.take(read, writer, int(step), _Value(held), (_text(tag), metadata)))
 
     tag, metadata = about
     script_ops.numpy_function(hand_over, [step, tensor, tag, metadata or b""], [], stateful=True)
@@ -194,18 +195,28 @@ def _read_tensor(events: EventReader, item: Any) -> None:
     if hasattr(serialized, "numpy"):
         serialized = serialized.numpy()
     metadata = _summary_pb2().SummaryMetadata.FromString(serialized)
-    events.read_tensor(tag, metadata, _EagerTensor(tensor), int(step), wall_time)
+    events.read_tensor(tag, metadata, _EagerTensor(tensor), step, wall_time)
 
 
 def _read_scalar(events: EventReader, item: Any) -> None:
     step, value, (tag, _), wall_time = item
-    events.scalar(_text(tag), float(value), int(step), wall_time)
+    events.scalar(_text(tag), float(value), step, wall_time)
 
 
 def _read_proto(events: EventReader, item: Any) -> None:
     step, tensor, _, wall_time = item
     summary = _summary_pb2().Summary.FromString(tensor.numpy())
-    events.read(SimpleNamespace(summary=summary, step=int(step), wall_time=wall_time))
+    events.read(SimpleNamespace(summary=summary, step=step, wall_time=wall_time))
+
+
+def _has_value(held: Any) -> bool:
+    """Tell values, such as a number of Python's or NumPy's, a tensor or a variable, from what only a graph computes."""
+    return hasattr(held, "numpy") or not hasattr(held, "graph")
+
+
+def _number(step: Any) -> int:
+    """Return what a step is now; a variable's will be another one soon."""
+    return int(step.numpy() if hasattr(step, "numpy") else step)
 
 
 class _Value:

@@ -157,3 +157,49 @@ def test_summaries_of_graphs_and_of_writers_made_before(tmp_path):
     assert found["plots"] == ["in|w"]
     assert found["media"] == sorted(f"{series}|{step}" for series in ("note", "picture") for step in range(5))
     assert found["errors"] == []
+
+
+STEPS = """
+import json, tempfile
+from localtrack import Task
+task = Task.init("p", "steps", auto_resource_monitoring=False)
+import numpy as np
+import tensorflow as tf
+step, value, data = tf.Variable(0, dtype=tf.int64), tf.Variable(0.0), np.zeros(4)
+with tf.summary.create_file_writer(tempfile.mkdtemp()).as_default():
+    for number in range(4):
+        step.assign(number)
+        value.assign(number / 2)
+        data[:] = number
+        tf.summary.scalar("given", value, step=step)
+        tf.summary.text("text", str(number), step=step)
+        tf.summary.image("image", np.full((1, 2, 2, 3), number, "uint8"), step=step)
+        tf.summary.histogram("histogram", data, step=step)
+        forms = {"int32": np.int32(number), "uint8": np.uint8(number), "array": np.array(number),
+                 "tensor": tf.constant(number, tf.int64)}
+        for name, form in forms.items():
+            tf.summary.scalar(name, value, step=form)
+        tf.summary.experimental.set_step(step)
+        tf.summary.scalar("set", value)
+    step.assign(9)
+    data[:] = 9
+scalars = task.get_reported_scalars(max_samples=0)
+task.close()
+from localtrack.services import reports
+(surface,) = [plot["plot"]["data"][0]["y"] for plot in task.get_reported_plots()][-1:]
+print(json.dumps({
+    "scalars": {t: list(zip(v["x"], v["y"])) for t, lines in scalars.items() for v in lines.values()},
+    "media": sorted(f"{item['series']}|{item['iteration']}" for item in reports.media(task._where())[0]),
+    "surface": surface, "errors": [text for text in task.capture_errors if text.startswith("binding")],
+}))
+"""
+
+
+def test_steps_of_every_form_are_those_of_the_call(tmp_path):
+    """A variable that counts steps and goes on at once, and numbers of NumPy's and TensorFlow's, are what they were."""
+    found = outcome(tmp_path, STEPS)
+    points = [[step, step / 2] for step in range(4)]
+    assert found["scalars"] == dict.fromkeys(("given", "int32", "array", "tensor", "uint8", "set"), points)
+    assert found["media"] == sorted(f"{series}|{step}" for series in ("text", "image") for step in range(4))
+    assert found["surface"] == [0, 1, 2, 3]
+    assert found["errors"] == []
