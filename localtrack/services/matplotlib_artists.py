@@ -10,21 +10,23 @@ from collections.abc import Callable
 from typing import Any
 
 from localtrack.services.figures import Figure
-from localtrack.services.matplotlib_axes import AxesFrame, ColorBars, Legends, anchor_of
+from localtrack.services.matplotlib_axes import AxesFrame, Legends
+from localtrack.services.matplotlib_bars import ColorBars
 from localtrack.services.matplotlib_style import (
     SYMBOLS,
     UNFILLED,
     Unfaithful,
+    check_ends,
     check_plain,
     colour_scale,
-    escaped,
-    font_of,
+    dash_of,
     limits_of,
     line_style,
     pixels,
     rgba,
     step_shape,
 )
+from localtrack.services.matplotlib_texts import note_of_annotation, note_of_text
 
 TRACES_OF_ONE_ARTIST = 200
 SHARP_PIXELS = 800
@@ -189,11 +191,13 @@ class AxesDrawing:
         marker: Figure = {"symbol": _symbol(points), "size": [pixels(float(area) ** 0.5) for area in size_points]}
         marker["size"] = marker["size"][0] if len(size_points) == 1 else (marker["size"] * count)[:count]
         faces, edges, widths = points.get_facecolors(), points.get_edgecolors(), points.get_linewidths()
-        if points.get_array() is not None and self._bars.of(points) is not None:
+        bar = self._bars.of(points) if points.get_array() is not None else None
+        if bar is not None:
             low, high = limits_of(points)
+            check_ends(points)
             marker.update(
                 color=self._numbers(points.get_array()), cmin=low, cmax=high, colorscale=colour_scale(points.get_cmap()),
-                showscale=True, colorbar=self._bars.of(points),
+                showscale=True, colorbar=bar,
             )  # fmt: skip
             marker["opacity"] = 1.0 if points.get_alpha() is None else float(points.get_alpha())
         else:
@@ -218,7 +222,7 @@ class AxesDrawing:
         segments = lines.get_segments()
         colours = [rgba(colour) for colour in lines.get_colors()] or ["rgba(0,0,0,1)"]
         widths, dashes = list(lines.get_linewidths()), [pattern for _, pattern in lines.get_linestyles()]
-        looks = [(colours[n % len(colours)], float(widths[n % len(widths)]), _dash(dashes[n % len(dashes)]))
+        looks = [(colours[n % len(colours)], float(widths[n % len(widths)]), dash_of(dashes[n % len(dashes)]))
                  for n in range(len(segments))]  # fmt: skip
         groups: dict[tuple[str, float, str], list[Any]] = {}
         for look, segment in zip(looks, segments, strict=True):
@@ -246,6 +250,8 @@ class AxesDrawing:
     def _areas(self, areas: Any) -> list[Figure]:
         if areas.get_transform() != self._axes.transData:
             raise Unfaithful("areas in other coordinates")
+        if areas.get_offsets().any():
+            raise Unfaithful("one area drawn at many places")
         paths = [path.vertices for path in areas.get_paths() if len(path.vertices)]
         faces, edges, widths = areas.get_facecolors(), areas.get_edgecolors(), areas.get_linewidths()
         if len(paths) > TRACES_OF_ONE_ARTIST:
@@ -278,6 +284,7 @@ class AxesDrawing:
 
     def _heat_map(self, mappable: Any, grid: Any, x: list[Any], y: list[Any]) -> Figure:
         low, high = limits_of(mappable)
+        check_ends(mappable)
         bar = self._bars.of(mappable)
         trace: Figure = {
             "type": "heatmap", "z": [self._numbers(row) for row in grid], "x": x, "y": y, "zmin": low, "zmax": high,
@@ -301,8 +308,8 @@ class AxesDrawing:
         rows, columns = values.shape[:2]
         first, last = (top, bottom) if image.origin == "upper" else (bottom, top)
         if values.ndim == 2:
-            x = [left + (n + 0.5) * (right - left) / columns for n in range(columns)]
-            y = [first + (n + 0.5) * (last - first) / rows for n in range(rows)]
+            x = _centres(left, right, columns)
+            y = _centres(first, last, rows)
             return [self._heat_map(image, values, self._frame.values("x", x), self._frame.values("y", y))]
         self._picture(values, (left, right), (first, last), image.get_alpha())
         return []
@@ -379,7 +386,7 @@ class AxesDrawing:
     def _filling(patch: Any) -> Figure:
         edge = patch.get_edgecolor()
         dash = {"-": "solid", "solid": "solid", "--": "dash", "dashed": "dash", ":": "dot", "dotted": "dot",
-                "-.": "dashdot", "dashdot": "dashdot"}.get(patch.get_linestyle())  # fmt: skip
+                "-.": "dashdot", "dashdot": "dashdot"}.get(str(patch.get_linestyle()))  # fmt: skip
         if dash is None:
             raise Unfaithful("dashes that have no name")
         fill = rgba(patch.get_facecolor()) if patch.get_fill() else "rgba(0,0,0,0)"
@@ -404,48 +411,22 @@ class AxesDrawing:
         return [{**trace, **self._place, **self._entry(polygon)}]
 
     def _text(self, text: Any) -> list[Figure]:
-        if not text.get_text():
-            return []
-        x, y = text.get_unitless_position()
-        self._note(text, text.get_transform(), x, y, (0.0, 0.0))
+        return self._note(note_of_text(self._frame, text))
+
+    def _annotation(self, annotation: Any) -> list[Figure]:
+        return self._note(note_of_annotation(self._frame, annotation))
+
+    def _note(self, note: Figure | None) -> list[Figure]:
+        if note is not None:
+            self._layout["annotations"].append(note)
         return []
 
-    def _annotation(self, note: Any) -> list[Figure]:
-        if not note.get_text():
-            return []
-        if note.arrow_patch is not None or note.xycoords != "data":
-            raise Unfaithful("an annotation with an arrow or in other coordinates")
-        coords = note.anncoords
-        if coords in ("offset points", "offset pixels"):
-            unit = pixels(1.0) if coords == "offset points" else 1.0
-            shift = (note.xyann[0] * unit, note.xyann[1] * unit)
-            x, y = note.xy
-        elif coords == "data":
-            (x, y), shift = note.xyann, (0.0, 0.0)
-        else:
-            raise Unfaithful("an annotation in other coordinates")
-        axes = self._axes
-        self._note(note, axes.transData, float(axes.convert_xunits(x)), float(axes.convert_yunits(y)), shift)
-        return []
 
-    def _note(self, text: Any, transform: Any, x: float, y: float, shift: tuple[float, float]) -> None:
-        frame, axes = self._frame, self._axes
-        if transform == axes.transData:
-            place = {"xref": frame.x, "yref": frame.y, "x": frame.spot("x", x), "y": frame.spot("y", y)}
-        elif transform == axes.transAxes:
-            place = {"xref": f"{frame.x} domain", "yref": f"{frame.y} domain", "x": float(x), "y": float(y)}
-        else:
-            raise Unfaithful("a text in other coordinates")
-        note: Figure = {
-            "text": escaped(text.get_text()), "font": font_of(text), "showarrow": False, "xanchor": text.get_ha(),
-            "yanchor": anchor_of(text.get_va()), "textangle": -text.get_rotation(), "borderpad": 0,
-            "xshift": shift[0], "yshift": shift[1], **place,
-        }  # fmt: skip
-        box = text.get_bbox_patch()
-        if box is not None:
-            note.update(bgcolor=rgba(box.get_facecolor()), bordercolor=rgba(box.get_edgecolor()))
-            note["borderpad"] = 4
-        self._layout["annotations"].append(note)
+def _centres(start: float, end: float, count: int) -> list[float]:
+    """Return the places of a row of cells: their centres, or the two edges of one alone, whose width they tell."""
+    if count == 1:
+        return [start, end]
+    return [start + (number + 0.5) * (end - start) / count for number in range(count)]
 
 
 def _patch_transform(patch: Any) -> Any:
@@ -462,10 +443,6 @@ def _spread(colours: Any, count: int) -> Any:
     if len(colours) == 1:
         return rgba(colours[0])
     return [rgba(colours[number % len(colours)]) for number in range(count)]
-
-
-def _dash(pattern: Any) -> str:
-    return "solid" if pattern is None else ",".join(f"{pixels(length):g}px" for length in pattern)
 
 
 def _symbol(points: Any) -> str:

@@ -1,6 +1,6 @@
-"""The frames of matplotlib's axes in plotly's layout: place, scales, ticks, labels, grid, legend, colour bar.
+"""The frames of matplotlib's axes in plotly's layout: place, scales, ticks, labels, grid, legend.
 
-Source: matplotlib's Axes, Legend and Colorbar; plotly.js's cartesian axes.
+Source: matplotlib's Axes and Legend; plotly.js's cartesian axes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from localtrack.services.matplotlib_style import Unfaithful, escaped, font_of, p
 
 LOG_TICKS = 10
 _FREE_TICKS = frozenset({"ScalarFormatter", "LogFormatterSciNotation", "LogFormatter", "LogFormatterMathtext"})
-_DATE_TICKS = frozenset({"AutoDateFormatter", "ConciseDateFormatter", "DateFormatter"})
+_DATE_TICKS = frozenset({"AutoDateFormatter", "ConciseDateFormatter"})
+_FIXED = frozenset({"FixedLocator", "MultipleLocator", "StrCategoryLocator"})
+SHORT_DAYS = 60  # on longer axes of dates an hour is not to be seen
 _ANCHORS = {"center": "middle", "baseline": "bottom", "center_baseline": "middle", "top": "top", "bottom": "bottom"}
 
 
@@ -39,11 +41,12 @@ class AxesFrame:
         self.y = f"y{number if number > 1 else ''}"
         self.bounds = tuple(round(float(v), 6) for v in axes.get_position().bounds)
         self.is_date = {side: _is_date(axis) for side, axis in (("x", axes.xaxis), ("y", axes.yaxis))}
+        self._zones = {"x": _zone_of(axes.xaxis), "y": _zone_of(axes.yaxis)}
         below = next((frame for frame in others if frame.bounds == self.bounds), None)
         self.names = {"x": self.x.replace("x", "xaxis"), "y": self.y.replace("y", "yaxis")}
         for side in ("x", "y"):
             layout[self.names[side]] = self._axis(side, below)
-        self._titles(layout)
+        layout["annotations"] += title_notes(axes, self.bounds)
 
     def values(self, side: str, found: Any) -> list[Any]:
         """Return values of the data as plotly takes them: numbers, ISO texts on an axis of dates, None for a gap."""
@@ -51,7 +54,7 @@ class AxesFrame:
 
         plain = ma.asarray(found, dtype=float).filled(float("nan")).ravel().tolist()
         if self.is_date[side]:
-            return [_iso(value) for value in plain]
+            return [_iso(value, self._zones[side]) for value in plain]
         return [value if value - value == 0 else None for value in plain]
 
     def spot(self, side: str, value: float) -> Any:
@@ -90,7 +93,7 @@ class AxesFrame:
         low, high = (float(v) for v in (self.axes.get_xlim() if side == "x" else self.axes.get_ylim()))
         if kind == "linear":
             if self.is_date[side]:
-                return {"type": "date", "range": [_iso(low), _iso(high)]}
+                return {"type": "date", "range": self._dates(low, high, self._zones[side])}
             return {"type": "linear", "range": [low, high]}
         if kind == "log":
             if getattr(axis.get_transform(), "base", 10) != 10 or low <= 0 or high <= 0:
@@ -98,6 +101,16 @@ class AxesFrame:
             ends = [math.log10(low), math.log10(high)]
             return {"type": "log", "range": ends, "dtick": max(1, math.ceil(abs(ends[1] - ends[0]) / LOG_TICKS))}
         raise Unfaithful(f"the scale {kind!r}")
+
+    @staticmethod
+    def _dates(low: float, high: float, zone: Any) -> list[str | None]:
+        """Return the ends of an axis of dates; plotly knows no zones, and dates go by the clock on the wall there."""
+        from matplotlib.dates import num2date
+
+        ends = [num2date(value, tz=zone) for value in (low, high)]
+        if ends[0].utcoffset() != ends[1].utcoffset() and abs(high - low) < SHORT_DAYS:
+            raise Unfaithful("dates at which the clock is changed")
+        return [_iso(low, zone), _iso(high, zone)]
 
     def _lines(self, side: str) -> Figure:
         spines = self.axes.spines
@@ -107,7 +120,7 @@ class AxesFrame:
             if spines[name].get_position() not in (("outward", 0.0), ("axes", 0.0), ("axes", 1.0)):
                 raise Unfaithful("a spine within the axes")
         axis = self.axes.xaxis if side == "x" else self.axes.yaxis
-        at_second = axis.get_ticks_position() in ("top", "right")
+        at_second = self._is_labelled_at_second(side, axis)
         result: Figure = {"side": second if at_second else first, "showline": bool(shown), "mirror": len(shown) == 2}
         if shown:
             edge = spines[shown[0]]
@@ -116,12 +129,26 @@ class AxesFrame:
                 raise Unfaithful("ticks and frame on different sides")
         return result
 
+    def _limits(self, side: str) -> tuple[float, float]:
+        found: tuple[float, float] = self.axes.get_xlim() if side == "x" else self.axes.get_ylim()
+        return found
+
+    def _is_labelled_at_second(self, side: str, axis: Any) -> bool:
+        """Tell whether an axis has its ticks, or else its numbers alone, at the top or the right."""
+        labelled = labelled_ticks(axis, self._limits(side))
+        if not labelled:
+            return axis.get_ticks_position() in ("top", "right")
+        first, second = (any(getattr(tick, name).get_visible() for tick in labelled) for name in ("label1", "label2"))
+        if first and second:
+            raise Unfaithful("numbers on both sides")
+        label = axis.label
+        if label.get_visible() and label.get_text() and (axis.get_label_position() in ("top", "right")) != second:
+            raise Unfaithful("numbers and name of an axis on different sides")
+        return second
+
     def _ticks(self, side: str, axis: Any) -> Figure:
-        axes = self.axes
-        low, high = sorted(axes.get_xlim() if side == "x" else axes.get_ylim())
-        ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
-        labelled = [tick for tick in ticks if (tick.label1.get_visible() and tick.label1.get_text())
-                    or (tick.label2.get_visible() and tick.label2.get_text())]  # fmt: skip
+        ticks = ticks_within(axis, self._limits(side))
+        labelled = labelled_ticks(axis, self._limits(side))
         if not ticks:
             return {"ticks": "", "showticklabels": False, "tickmode": "array", "tickvals": []}
         marks = any(tick.tick1line.get_visible() or tick.tick2line.get_visible() for tick in ticks)
@@ -136,27 +163,50 @@ class AxesFrame:
         result["tickfont"] = font_of(texts[0])
         if texts[0].get_rotation() % 360:
             result["tickangle"] = -texts[0].get_rotation()
-        name = type(axis.get_major_formatter()).__name__
-        fixed = type(axis.get_major_locator()).__name__ in ("FixedLocator", "MultipleLocator", "StrCategoryLocator")
-        if name not in _FREE_TICKS | _DATE_TICKS or fixed:
+        if not has_free_ticks(axis):
             places = self.values(side, [tick.get_loc() for tick in labelled])
             result.update(tickmode="array", tickvals=places, ticktext=[escaped(text.get_text()) for text in texts])
             result.pop("dtick", None)
         return result
 
-    def _titles(self, layout: Figure) -> None:
-        left, _, width, _ = self.bounds
-        for text, x, anchor in (
-            (self.axes.title, left + width / 2, "center"), (self.axes._left_title, left, "left"),
-            (self.axes._right_title, left + width, "right"),
-        ):  # fmt: skip
-            if not text.get_visible() or not text.get_text():
-                continue
-            y = text.get_window_extent().y0 / self.axes.figure.bbox.height
-            layout["annotations"].append({
-                "text": escaped(text.get_text()), "font": font_of(text), "x": x, "y": float(y), "xref": "paper",
-                "yref": "paper", "xanchor": anchor, "yanchor": "bottom", "showarrow": False, "borderpad": 0,
-            })  # fmt: skip
+
+def ticks_within(axis: Any, limits: tuple[float, float]) -> list[Any]:
+    """Return the ticks of an axis that are to be seen."""
+    low, high = sorted(limits)
+    return [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+
+
+def labelled_ticks(axis: Any, limits: tuple[float, float]) -> list[Any]:
+    """Return those of them that have a text."""
+    return [
+        tick
+        for tick in ticks_within(axis, limits)
+        if any(label.get_visible() and label.get_text() for label in (tick.label1, tick.label2))
+    ]
+
+
+def has_free_ticks(axis: Any) -> bool:
+    """Tell whether matplotlib chose places and texts of the ticks, so that plotly may choose its own."""
+    name = type(axis.get_major_formatter()).__name__
+    return name in _FREE_TICKS | _DATE_TICKS and type(axis.get_major_locator()).__name__ not in _FIXED
+
+
+def title_notes(axes: Any, bounds: tuple[float, ...]) -> list[Figure]:
+    """Return the titles of some axes as annotations; ``bounds`` are left, bottom, width and height on the figure."""
+    left, _, width, _ = bounds
+    result: list[Figure] = []
+    for text, x, anchor in (
+        (axes.title, left + width / 2, "center"), (axes._left_title, left, "left"),
+        (axes._right_title, left + width, "right"),
+    ):  # fmt: skip
+        if not text.get_visible() or not text.get_text():
+            continue
+        y = text.get_window_extent().y0 / axes.figure.bbox.height
+        result.append({
+            "text": escaped(text.get_text()), "font": font_of(text), "x": float(x), "y": float(y), "xref": "paper",
+            "yref": "paper", "xanchor": anchor, "yanchor": "bottom", "showarrow": False, "borderpad": 0,
+        })  # fmt: skip
+    return result
 
 
 def anchor_of(alignment: str) -> str:
@@ -166,59 +216,43 @@ def anchor_of(alignment: str) -> str:
 
 def _is_date(axis: Any) -> bool:
     names = (type(axis.get_major_formatter()).__name__, type(axis.get_major_locator()).__name__)
-    return names[0] in _DATE_TICKS or names[1] in ("AutoDateLocator", "RRuleLocator") or names[1].endswith("dayLocator")
+    return (
+        names[0] in _DATE_TICKS
+        or names[0] == "DateFormatter"
+        or names[1] in ("AutoDateLocator", "RRuleLocator")
+        or names[1].endswith("dayLocator")
+    )
 
 
-def _iso(value: float) -> str | None:
+def _zone_of(axis: Any) -> Any:
+    """Return the time zone that an axis of dates is labelled in; None for matplotlib's default, or another axis."""
+    formatter = axis.get_major_formatter()
+    for held in (getattr(formatter, "tz", None), getattr(formatter, "_tz", None), axis.get_major_locator()):
+        zone = getattr(held, "tz", held)
+        if hasattr(zone, "utcoffset"):
+            return zone
+    return None
+
+
+def _iso(value: float, zone: Any) -> str | None:
     from matplotlib.dates import num2date
 
-    return num2date(value).replace(tzinfo=None).isoformat() if value == value else None
+    return num2date(value, tz=zone).replace(tzinfo=None).isoformat() if value == value else None
 
 
 def _grid(axis: Any) -> Figure:
     lines = [line for line in axis.get_gridlines() if line.get_visible()]
-    if not lines:
-        return {"showgrid": False}
-    first = lines[0]
-    return {
-        "showgrid": True, "gridcolor": rgba(first.get_color(), first.get_alpha()),
-        "gridwidth": pixels(first.get_linewidth()),
-    }  # fmt: skip
+    result: Figure = {"showgrid": False} if not lines else {"showgrid": True, **_grid_look(lines[0])}
+    minor = [tick.gridline for tick in axis.get_minor_ticks() if tick.gridline.get_visible()]
+    if minor:
+        if axis.get_scale() != "log" or type(axis.get_minor_locator()).__name__ != "LogLocator":
+            raise Unfaithful("a grid of minor ticks")
+        result["minor"] = {"dtick": "D1", "showgrid": True, **_grid_look(minor[0])}
+    return result
 
 
-class ColorBars:
-    """The colour bars of a figure: axes of their own in matplotlib, an attribute of a trace in plotly."""
-
-    def __init__(self, figure: Any) -> None:
-        self._figure = figure
-        self._bars: dict[int, Any] = {}
-        for axes in figure.axes:
-            for artist in (*axes.images, *axes.collections):
-                bar = getattr(artist, "colorbar", None)
-                if bar is not None and bar.ax in figure.axes:
-                    self._bars[id(bar.ax)] = bar
-        self._mappables = {id(bar.mappable): bar for bar in self._bars.values()}
-
-    def is_bar(self, axes: Any) -> bool:
-        """Tell whether axes are a colour bar."""
-        return id(axes) in self._bars
-
-    def of(self, mappable: Any) -> Figure | None:
-        """Return the colour bar of an artist as plotly's; None when it has none."""
-        bar = self._mappables.get(id(mappable))
-        if bar is None:
-            return None
-        if bar.orientation != "vertical" or getattr(bar, "extend", "neither") != "neither":
-            raise Unfaithful("a colour bar that lies or has pointed ends")
-        left, bottom, width, height = bar.ax.get_position().bounds
-        result: Figure = {
-            "x": float(left), "xanchor": "left", "xpad": 0, "y": float(bottom), "yanchor": "bottom", "ypad": 0,
-            "len": float(height), "lenmode": "fraction", "thickness": float(width), "thicknessmode": "fraction",
-        }  # fmt: skip
-        label = bar.ax.get_ylabel()
-        if label:
-            result["title"] = {"text": escaped(label), "side": "right", "font": font_of(bar.ax.yaxis.label)}
-        return result
+def _grid_look(line: Any) -> Figure:
+    return {"gridcolor": rgba(line.get_color(), line.get_alpha()), "gridwidth": pixels(line.get_linewidth())}
 
 
 class Legends:

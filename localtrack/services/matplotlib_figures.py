@@ -14,7 +14,8 @@ from typing import Any
 from localtrack.errors import InvalidValueError
 from localtrack.services.figures import Figure
 from localtrack.services.matplotlib_artists import AxesDrawing
-from localtrack.services.matplotlib_axes import AxesFrame, ColorBars, Legends
+from localtrack.services.matplotlib_axes import AxesFrame, Legends
+from localtrack.services.matplotlib_bars import ColorBars
 from localtrack.services.matplotlib_style import PIXELS_PER_INCH, Unfaithful, escaped, font_of, rgba
 
 LOG = logging.getLogger("localtrack")
@@ -71,7 +72,7 @@ def convert(figure: Any) -> Figure:
         "margin": {"l": 0, "r": 0, "t": 0, "b": 0, "pad": 0}, "paper_bgcolor": rgba(figure.get_facecolor()),
         "barmode": "overlay", "hovermode": "closest", "showlegend": False, "annotations": [], "shapes": [], "images": [],
     }  # fmt: skip
-    bars = ColorBars(figure)
+    bars = ColorBars(figure, layout)
     all_axes = [axes for axes in figure.axes if axes.get_visible() and not bars.is_bar(axes)]
     if not all_axes:
         raise Unfaithful("no axes")
@@ -90,6 +91,7 @@ def convert(figure: Any) -> Figure:
         raise Unfaithful("axes with different backgrounds")
     layout["plot_bgcolor"] = backgrounds.pop() if backgrounds else "rgba(0,0,0,0)"
     legends.check_complete()
+    bars.check_complete()
     _check_size(traces)
     return {"data": traces, "layout": {key: value for key, value in layout.items() if value != []}}
 

@@ -72,12 +72,30 @@ def line_style(artist: Any, colour: Any) -> dict[str, Any]:
     """Return a line's colour, width and dashes.
 
     Raises:
-        Unfaithful: dashes that have no name.
+        Unfaithful: an unknown style, or a second colour in the gaps.
     """
-    dash = _DASHES.get(artist.get_linestyle())
+    name = artist.get_linestyle()
+    dash = _DASHES.get(name)
     if dash is None:
-        raise Unfaithful(f"the line style {artist.get_linestyle()!r}")
+        raise Unfaithful(f"the line style {name!r}")
+    if getattr(artist, "get_gapcolor", lambda: None)() is not None:
+        raise Unfaithful("a line of two colours")
+    pattern = artist._unscaled_dash_pattern[1]
+    if pattern is not None and tuple(pattern) != _named_pattern(name):
+        dash = dash_of(artist._dash_pattern[1])
     return {"color": rgba(colour, artist.get_alpha()), "width": pixels(artist.get_linewidth()), "dash": dash}
+
+
+def _named_pattern(name: str) -> tuple[float, ...] | None:
+    from matplotlib import rcParams
+
+    key = {"--": "dashed", "-.": "dashdot", ":": "dotted"}.get(name)
+    return None if key is None else tuple(rcParams[f"lines.{key}_pattern"])
+
+
+def dash_of(pattern: Any) -> str:
+    """Return the lengths in points of strokes and gaps as plotly's dashes."""
+    return "solid" if pattern is None else ",".join(f"{pixels(length):g}px" for length in pattern)
 
 
 def step_shape(artist: Any) -> str:
@@ -127,3 +145,22 @@ def limits_of(mappable: Any) -> tuple[float, float]:
     if low is None or high is None:
         raise Unfaithful("colours without limits")
     return float(low), float(high)
+
+
+def check_ends(mappable: Any) -> None:
+    """Refuse values beyond the limits, or missing, that have a colour of their own: plotly shows the last, or none.
+
+    Raises:
+        Unfaithful: there are some.
+    """
+    from numpy import ma
+
+    low, high = limits_of(mappable)
+    values, cmap = ma.masked_invalid(mappable.get_array()), mappable.get_cmap()
+    missing = ma.getmaskarray(values)
+    if missing.any() and cmap.get_bad()[3] > 0:
+        raise Unfaithful("a colour for missing values")
+    if (values < low).any() and tuple(cmap.get_under()) != tuple(cmap(0.0)):
+        raise Unfaithful("a colour for values below the limits")
+    if (values > high).any() and tuple(cmap.get_over()) != tuple(cmap(1.0)):
+        raise Unfaithful("a colour for values above the limits")

@@ -6,6 +6,7 @@ import base64
 import datetime as dt
 import io
 import json
+import zoneinfo
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +18,9 @@ import numpy
 import PIL.Image
 import plotly.io
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.colors import LogNorm
+from matplotlib.dates import DateFormatter
 from sklearn.metrics import ConfusionMatrixDisplay
 
 from localtrack.errors import InvalidValueError
@@ -219,6 +222,75 @@ def test_dates() -> None:
     assert found["layout"]["xaxis"]["type"] == "date"
 
 
+def test_dates_of_a_time_zone() -> None:
+    """They are those on the clock there, as the axis shows them, and texts of their own format stay."""
+    figure = _dated([dt.datetime(2026, 1, 1, 7), dt.datetime(2026, 1, 1, 13)])
+    found = converted(figure)
+    assert found["data"][0]["x"] == ["2026-01-01T07:00:00", "2026-01-01T13:00:00"]
+    assert found["layout"]["xaxis"]["range"] == ["2026-01-01T06:42:00", "2026-01-01T13:18:00"]
+    zone = zoneinfo.ZoneInfo("America/New_York")
+    figure.axes[0].xaxis.set_major_formatter(DateFormatter("%H o'clock", tz=zone))
+    axis = converted(figure)["layout"]["xaxis"]
+    assert (axis["ticktext"][0], axis["tickvals"][0]) == ("07 o'clock", "2026-01-01T07:00:00")
+
+
+def test_colour_bars_keep_their_ticks() -> None:
+    """Ticks, their texts and the title that the script gave are those of the bar; others are plotly's own."""
+    figure, (left, right) = plt.subplots(1, 2)
+    bar = figure.colorbar(_points(left), ticks=[0, 1, 2])
+    bar.set_ticklabels(["cat", "dog", "cow"])
+    bar.ax.set_title("kind")
+    figure.colorbar(_points(right))
+    found = converted(figure)
+    first, second = (trace["marker"]["colorbar"] for trace in found["data"])
+    assert (first["tickvals"], first["ticktext"]) == ([0.0, 1.0, 2.0], ["cat", "dog", "cow"])
+    assert "tickvals" not in second
+    (title,) = found["layout"]["annotations"]
+    assert (title["text"], title["xref"], title["xanchor"]) == ("kind", "paper", "center")
+    assert title["x"] == pytest.approx(first["x"] + first["thickness"] / 2)
+
+
+def test_texts_out_of_view() -> None:
+    """What stands beside or above the axes stays there; plotly hides what is placed by data that it doesn't show."""
+    figure, axes = plt.subplots()
+    axes.set(xlim=(0, 2), ylim=(0, 4))
+    axes.text(1, 2, "within")
+    axes.text(3, 2, "beside")
+    axes.annotate("above", (1, 4), xytext=(1, 5), textcoords="data")
+    axes.annotate("not shown", (9, 9))
+    axes.text(9, 9, "cut off", clip_on=True)
+    axes.text(float("nan"), 1, "nowhere")
+    notes = {note["text"]: (note["xref"], note["x"], note["y"]) for note in converted(figure)["layout"]["annotations"]}
+    assert notes == {
+        "within": ("x", 1.0, 2.0), "beside": ("x domain", pytest.approx(1.5), pytest.approx(0.5)),
+        "above": ("x domain", pytest.approx(0.5), pytest.approx(1.25)),
+    }  # fmt: skip
+
+
+def test_dashes_grids_and_sides() -> None:
+    """Dashes of the script's own, a grid of minor ticks on a logarithmic axis, and numbers at the top."""
+    figure, (left, right) = plt.subplots(1, 2)
+    left.loglog([1, 10], [1, 10], ls=(0, (1, 6)), linewidth=1)
+    left.plot([1, 10], [1, 10], "--", dashes=(2, 10), linewidth=1)
+    left.plot([1, 10], [1, 10], "--")
+    left.grid(True, which="minor")
+    right.matshow(numpy.eye(2))
+    found = converted(figure)
+    styles = [trace["line"]["dash"] for trace in found["data"] if trace["type"] == "scatter"]
+    assert styles == ["1.389px,8.333px", "2.778px,13.889px", "dash"]
+    axis = found["layout"]["xaxis"]
+    assert (axis["showgrid"], axis["minor"]["showgrid"], axis["minor"]["dtick"]) == (False, True, "D1")
+    assert found["layout"]["xaxis2"]["side"] == "top"
+
+
+def test_an_image_of_one_column() -> None:
+    """Its width is told by its edges, which plotly could not guess."""
+    figure, axes = plt.subplots()
+    axes.imshow([[1], [2]], extent=(0, 10, 0, 4), aspect="auto")
+    (trace,) = converted(figure)["data"]
+    assert (trace["x"], trace["y"]) == ([0.0, 10.0], [3.0, 1.0])
+
+
 def test_displays_of_other_libraries() -> None:
     """A confusion matrix of scikit-learn keeps its numbers, labels and colour bar."""
     display = ConfusionMatrixDisplay(numpy.array([[5, 2], [1, 9]]), display_labels=["cat", "dog"]).plot()
@@ -236,6 +308,25 @@ def _with(draw: Callable[[Any, Any], object], **options: Any) -> Callable[[], An
         return figure
 
     return make
+
+
+def _points(axes: Any) -> Any:
+    return axes.scatter([1, 2, 3], [1, 2, 3], c=[0, 1, 2])
+
+
+def _coloured_lines(axes: Any) -> Any:
+    return axes.add_collection(LineCollection([[(0, 0), (1, 1)], [(1, 1), (2, 0)]], array=[0.0, 1.0]))
+
+
+def _colours(**extremes: str) -> Any:
+    return plt.get_cmap("viridis").with_extremes(**extremes)
+
+
+def _dated(days: list[dt.datetime]) -> Any:
+    figure, axes = plt.subplots()
+    zone = zoneinfo.ZoneInfo("America/New_York")
+    axes.plot([day.replace(tzinfo=zone) for day in days], range(len(days)))
+    return figure
 
 
 @pytest.mark.parametrize(
@@ -259,6 +350,24 @@ def _with(draw: Callable[[Any, Any], object], **options: Any) -> Callable[[], An
         _with(lambda f, a: a.text(0.5, 0.5, "x", transform=f.transFigure)),
         _with(lambda f, a: f.add_artist(plt.Line2D([0, 1], [0, 1]))),
         _with(lambda f, a: a.plot(numpy.zeros(1_000_001))),
+        _with(lambda f, a: f.colorbar(a.hexbin(RANDOM.random(50), RANDOM.random(50), gridsize=5))),
+        _with(lambda f, a: a.hexbin(RANDOM.random(50), RANDOM.random(50), gridsize=5)),
+        _with(lambda f, a: f.colorbar(_coloured_lines(a))),
+        _with(lambda f, a: f.colorbar(plt.cm.ScalarMappable(), ax=a)),
+        _with(lambda f, a: f.colorbar(_points(a)).ax.axhline(1)),
+        _with(lambda f, a: f.colorbar(_points(a)).ax.invert_yaxis()),
+        _with(lambda f, a: f.colorbar(_points(a)).ax.set_xlabel("below")),
+        _with(lambda f, a: f.colorbar(_points(a)).ax.yaxis.set_ticks_position("left")),
+        _with(lambda f, a: f.colorbar(_points(a), boundaries=[0, 1, 2])),
+        _with(lambda f, a: a.imshow([[0, 1], [2, 3]], vmin=1, cmap=_colours(under="red"))),
+        _with(lambda f, a: a.imshow([[0, 1], [2, 3]], vmax=1, cmap=_colours(over="red"))),
+        _with(lambda f, a: a.imshow([[0, 1], [2, numpy.nan]], cmap=_colours(bad="red"))),
+        _with(lambda f, a: (a.minorticks_on(), a.grid(True, which="minor"))),
+        _with(lambda f, a: a.plot([1, 2], "--", gapcolor="red")),
+        _with(lambda f, a: (a.set_xlim(0, 2), a.text(-0.01, 1, "cut off", clip_on=True))),
+        _with(lambda f, a: a.tick_params(labelright=True)),
+        _with(lambda f, a: (a.xaxis.tick_top(), a.set_xlabel("below"))),
+        lambda: _dated([dt.datetime(2026, 3, 7), dt.datetime(2026, 3, 9)]),
         plt.figure,
     ],
 )
