@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from localtrack.services.figures import Figure
-from localtrack.services.matplotlib_axes import AxesFrame, Legends
+from localtrack.services.matplotlib_axes import AxesFrame
 from localtrack.services.matplotlib_bars import ColorBars
+from localtrack.services.matplotlib_legends import Legends, first_part
 from localtrack.services.matplotlib_style import (
     SYMBOLS,
     UNFILLED,
@@ -61,9 +62,9 @@ class AxesDrawing:
         frame_parts = {id(part) for part in (*axes.spines.values(), axes.xaxis, axes.yaxis, axes.patch, axes.title,
                        axes._left_title, axes._right_title, axes.get_legend())}  # fmt: skip
         self._labels = {
-            id(group[0]): group.get_label()
+            id(first_part(group)): group.get_label()
             for group in axes.containers
-            if type(group).__name__ in ("ErrorbarContainer", "StemContainer") and group[0] is not None
+            if type(group).__name__ in ("ErrorbarContainer", "StemContainer")
         }
         grouped = {
             id(patch): bars for bars in axes.containers if type(bars).__name__ == "BarContainer" for patch in bars
@@ -96,7 +97,7 @@ class AxesDrawing:
         return draw(artist)
 
     def _entry(self, artist: Any) -> Figure:
-        return self._legends.entry(self._axes, self._labels.get(id(artist), artist.get_label()))
+        return self._legends.entry(artist, self._labels.get(id(artist), artist.get_label()))
 
     def _line(self, line: Any) -> list[Figure]:
         axes = self._axes
@@ -363,7 +364,10 @@ class AxesDrawing:
             "type": "bar", "orientation": "v" if upright else "h", place: self._numbers(at), extent: self._numbers(long),
             "base": self._numbers(base), "width": self._numbers(thick), "marker": marker,
         }  # fmt: skip
-        return {**trace, **self._place, **self._legends.entry(self._axes, bars.get_label())}
+        label = str(bars.get_label())
+        if label.startswith("_"):  # a histogram's is on its first bar
+            label = str(patches[0].get_label())
+        return {**trace, **self._place, **self._legends.entry(bars, label)}
 
     def _rectangle(self, box: Any) -> list[Figure]:
         if box.get_angle():

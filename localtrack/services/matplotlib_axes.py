@@ -1,6 +1,6 @@
-"""The frames of matplotlib's axes in plotly's layout: place, scales, ticks, labels, grid, legend.
+"""The frames of matplotlib's axes in plotly's layout: place, scales, ticks, labels, grid.
 
-Source: matplotlib's Axes and Legend; plotly.js's cartesian axes.
+Source: matplotlib's Axes; plotly.js's cartesian axes.
 """
 
 from __future__ import annotations
@@ -253,70 +253,3 @@ def _grid(axis: Any) -> Figure:
 
 def _grid_look(line: Any) -> Figure:
     return {"gridcolor": rgba(line.get_color(), line.get_alpha()), "gridwidth": pixels(line.get_linewidth())}
-
-
-class Legends:
-    """The legends of a figure, and which traces they name.
-
-    Raises:
-        Unfaithful: two legends, or entries that no artist has.
-    """
-
-    def __init__(self, figure: Any, all_axes: list[Any], layout: Figure) -> None:
-        found = [axes.get_legend() for axes in all_axes]
-        legends = [legend for legend in (*found, *figure.legends) if legend is not None and legend.get_visible()]
-        self._names: dict[int, str] = {}
-        self._wanted: list[tuple[str, str]] = []
-        self._seen: set[tuple[str, str]] = set()
-        self._axes_of: dict[str, Any] = {}
-        for number, legend in enumerate(legends, 1):
-            name = f"legend{number if number > 1 else ''}"
-            layout[name] = self._place(figure, legend)
-            layout["showlegend"] = True
-            self._axes_of[name] = legend.axes  # None for a legend of the figure
-            self._wanted += [(name, text.get_text()) for text in legend.get_texts()]
-
-    @staticmethod
-    def _place(figure: Any, legend: Any) -> Figure:
-        box = legend.get_window_extent()
-        width, height = figure.bbox.size
-        frame = legend.get_frame()
-        title = legend.get_title()
-        texts = legend.get_texts()
-        result: Figure = {
-            "x": float(box.x0 / width), "xanchor": "left", "y": float(box.y1 / height), "yanchor": "top",
-            "orientation": "h" if getattr(legend, "_ncols", 1) > 1 else "v",
-            "bgcolor": rgba(frame.get_facecolor()) if frame.get_visible() else "rgba(0,0,0,0)",
-            "bordercolor": rgba(frame.get_edgecolor()), "borderwidth": 1 if frame.get_visible() else 0,
-        }  # fmt: skip
-        if texts:
-            result["font"] = font_of(texts[0])
-        if title.get_visible() and title.get_text():
-            result["title"] = {"text": escaped(title.get_text()), "font": font_of(title)}
-        return result
-
-    def entry(self, axes: Any, label: Any) -> Figure:
-        """Return a trace's name, and the legend that it is shown in, if any."""
-        text = str(label)
-        if text.startswith("_"):
-            return {"showlegend": False}
-        for name, wanted in self._wanted:
-            owner = self._axes_of[name]
-            if (
-                wanted == text
-                and (name, text) not in self._seen
-                and (owner is None or owner is axes or tuple(owner.bbox.bounds) == tuple(axes.bbox.bounds))
-            ):
-                self._seen.add((name, text))
-                return {"name": escaped(text), "showlegend": True, "legend": name}
-        return {"name": escaped(text), "showlegend": False}
-
-    def check_complete(self) -> None:
-        """Refuse a legend that names what was not drawn.
-
-        Raises:
-            Unfaithful: names the entry.
-        """
-        for wanted in self._wanted:
-            if wanted not in self._seen:
-                raise Unfaithful(f"the legend's entry {wanted[1]!r}, which no artist has")

@@ -14,8 +14,9 @@ from typing import Any
 from localtrack.errors import InvalidValueError
 from localtrack.services.figures import Figure
 from localtrack.services.matplotlib_artists import AxesDrawing
-from localtrack.services.matplotlib_axes import AxesFrame, Legends
+from localtrack.services.matplotlib_axes import AxesFrame
 from localtrack.services.matplotlib_bars import ColorBars
+from localtrack.services.matplotlib_legends import Legends
 from localtrack.services.matplotlib_style import PIXELS_PER_INCH, Unfaithful, escaped, font_of, rgba
 
 LOG = logging.getLogger("localtrack")

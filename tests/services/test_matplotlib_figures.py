@@ -213,6 +213,51 @@ def test_two_scales_in_one_frame() -> None:
     assert [trace["showlegend"] for trace in found["data"]] == [True, True]
 
 
+def _legend(figure: Any) -> list[tuple[str, str]]:
+    """Return name and colour of each entry of the legend, in its order."""
+    shown = [trace for trace in converted(figure)["data"] if trace.get("showlegend")]
+    return [(trace["name"], trace["line"]["color"]) for trace in sorted(shown, key=lambda trace: trace["legendrank"])]
+
+
+BLUE, RED = "rgba(0,0,255,1)", "rgba(255,0,0,1)"
+
+
+def test_a_legend_names_the_curves_that_it_shows() -> None:
+    """Whatever labels they have, in the legend's order, and each of several that are called alike."""
+    figure, axes = plt.subplots()
+    axes.plot([1, 2], "b", label="val")
+    axes.plot([2, 1], "r", label="train")
+    axes.legend()
+    assert _legend(figure) == [("val", BLUE), ("train", RED)]
+    axes.legend(["train", "val"])
+    assert _legend(figure) == [("train", BLUE), ("val", RED)]
+    axes.legend(axes.lines[::-1], ["two", "one"])
+    assert _legend(figure) == [("two", RED), ("one", BLUE)]
+    axes.legend([axes.lines[1]], ["val"])
+    assert _legend(figure) == [("val", RED)]
+    axes.legend(handles=[plt.Line2D([], [], color="r", label="proxy")])
+    assert _legend(figure) == [("proxy", RED)]
+    for line in axes.lines:
+        line.set_label("run")
+    for handle in axes.legend().legend_handles:
+        handle.set(alpha=0.5, linewidth=5)  # as scripts do to make a legend plain
+    assert _legend(figure) == [("run", BLUE), ("run", RED)]
+
+
+def test_legends_of_bars_and_parts() -> None:
+    """Bars, a histogram, error bars without a line and stems are named."""
+    figure, axes = plt.subplots(1, 4)
+    axes[0].bar([1, 2], [1, 2], label="bars")
+    axes[1].hist([1, 2, 2], label="counted")
+    axes[2].errorbar([1, 2], [1, 2], yerr=1, fmt="none", label="errors")
+    axes[3].stem([1, 2], label="stems")
+    for one in axes:
+        one.legend()
+    found = converted(figure)["data"]
+    named = [(trace["name"], trace["legend"]) for trace in found if trace["showlegend"]]
+    assert named == [("bars", "legend"), ("counted", "legend2"), ("errors", "legend3"), ("stems", "legend4")]
+
+
 def test_dates() -> None:
     """Dates are ISO texts on an axis of dates."""
     figure, axes = plt.subplots()
@@ -341,7 +386,12 @@ def _dated(days: list[dt.datetime]) -> Any:
         _with(lambda f, a: a.annotate("x", (1, 1), xytext=(0, 0), arrowprops={})),
         _with(lambda f, a: a.bar([1], [1], hatch="/")),
         _with(lambda f, a: a.quiver([1], [1], [1], [1])),
-        _with(lambda f, a: a.legend(handles=[plt.Line2D([], [], label="other")])),
+        _with(lambda f, a: a.legend(handles=[plt.Line2D([], [], color="r", label="other")])),
+        _with(lambda f, a: (a.plot([3, 4], "C0"), a.legend(["which"]))),
+        _with(lambda f, a: (a.plot([3, 4], "r"), a.legend([tuple(a.lines)], ["both"]))),
+        _with(lambda f, a: a.legend([a.bar([1, 2], [1, 2], color=["r", "g"])[1]], ["green"])),
+        _with(lambda f, a: (a.lines[0].set(label="gone", visible=False), a.legend())),
+        _with(lambda f, a: a.legend(*_points(a).legend_elements())),
         _with(lambda f, a: a.inset_axes([0.5, 0.5, 0.3, 0.3]).plot([1])),
         _with(lambda f, a: a.imshow(RANDOM.random((3, 3)) + 0.1, norm=LogNorm())),
         _with(lambda f, a: a.imshow(RANDOM.random((3, 3)), interpolation="bilinear")),
