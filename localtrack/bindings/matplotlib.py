@@ -1,7 +1,7 @@
 """Matplotlib: figures that are shown or saved become plots of the task, shown images become samples.
 
-Figures of pandas, seaborn and others that draw with matplotlib come along. A figure that was reported by hand is not
-reported again, nor is one that looks as it did when it was reported.
+Figures of pandas, seaborn and others that draw with matplotlib come along. One that looks as it did when it was reported,
+by hand or not, is not reported again.
 
 Source: matplotlib's pyplot; ClearML's matplotlib binding, measured.
 """
@@ -18,7 +18,7 @@ from localtrack.bindings import BindingContext, Undo, argument
 from localtrack.bindings.figure_names import names_of
 from localtrack.runtime import binding_options
 from localtrack.runtime.reporting import SessionReports
-from localtrack.services.matplotlib_figures import BY_HAND, interactive_of, picture_of
+from localtrack.services.matplotlib_figures import interactive_of, is_by_hand, picture_of
 
 FRAMEWORK = "matplotlib"
 MODULES = ("matplotlib.figure", "matplotlib.pyplot", "matplotlib.pylab", "matplotlib_inline.backend_inline")
@@ -100,8 +100,6 @@ def _begin_anew(ctx: BindingContext, pyplot: Any) -> None:
     if seen is not None and seen.is_over:
         del _seen[figure]
         figure.clf()
-        if hasattr(figure, BY_HAND):
-            delattr(figure, BY_HAND)
 
 
 def _state(figure: Any) -> _Seen:
@@ -113,10 +111,12 @@ def _state(figure: Any) -> _Seen:
 
 def _report(ctx: BindingContext, figure: Any) -> None:
     reports = ctx.reports()
-    if reports is None or getattr(figure, BY_HAND, False):
+    if reports is None:
         return
     seen = _state(figure)
     data, suffix = picture_of(figure)
+    if is_by_hand(figure, data):
+        return
     iteration = reports.last_iteration()
     digest = hashlib.sha256(b"%d " % iteration + data).digest()
     if digest == seen.digest:

@@ -7,6 +7,7 @@ Source: matplotlib's Figure and Axes; plotly.js's layout; ClearML's report_matpl
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 from typing import Any
@@ -20,7 +21,7 @@ from localtrack.services.matplotlib_legends import Legends
 from localtrack.services.matplotlib_style import PIXELS_PER_INCH, Unfaithful, escaped, font_of, rgba
 
 LOG = logging.getLogger("localtrack")
-BY_HAND = "_localtrack_by_hand"  # on a figure that the script reported itself
+BY_HAND = "_localtrack_by_hand"  # on a figure that the script reported itself: the digest of its picture then
 PICTURE_DPI = 150
 VALUE_LIMIT = 1_000_000  # beyond it a page would not draw the figure; the picture is kept in any case
 
@@ -45,6 +46,16 @@ def picture_of(figure: Any) -> tuple[bytes, str]:
     # not savefig: that may be watched by an automatic capture
     figure.canvas.print_figure(buffer, format="png", dpi=max(float(figure.dpi), PICTURE_DPI))
     return buffer.getvalue(), ".png"
+
+
+def note_by_hand(figure: Any, picture: bytes) -> None:
+    """Note on a figure that the script reported itself how it looked then."""
+    setattr(figure, BY_HAND, hashlib.sha256(picture).digest())
+
+
+def is_by_hand(figure: Any, picture: bytes) -> bool:
+    """Tell whether the script reported a figure itself, and it still looks as it did then."""
+    return bool(getattr(figure, BY_HAND, None) == hashlib.sha256(picture).digest())
 
 
 def interactive_of(figure: Any) -> Figure | None:

@@ -318,7 +318,7 @@ def record_figure(
 ) -> bool:
     """Store a matplotlib figure: always as a picture, and as a plotly figure where that shows the same.
 
-    The figure is marked, so that no automatic capture reports it again.
+    How the figure looks is noted on it, so that no automatic capture reports it again until it looks otherwise.
 
     Args:
         recorder: the run's recorder.
@@ -339,8 +339,8 @@ def record_figure(
     from localtrack.services import matplotlib_figures
 
     found = matplotlib_figures.figure_of(figure)
-    setattr(found, matplotlib_figures.BY_HAND, True)
     data, suffix = matplotlib_figures.picture_of(found)
+    matplotlib_figures.note_by_hand(found, data)
     if as_sample:
         recorder.media_bytes(place, data, suffix, options)
         return False

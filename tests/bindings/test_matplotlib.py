@@ -216,6 +216,22 @@ def test_figures_reported_by_hand_are_not_reported_again(start):
     assert names(task) == [("Mine", "figure"), (SHOWN, "plot")]
 
 
+def test_a_figure_reported_by_hand_is_reported_when_it_has_changed(start, tmp_path):
+    """The mark is how it looked then, also where one figure is drawn anew again and again."""
+    task = start()
+    figure, axes = pyplot.subplots()
+    for step in range(2):
+        axes.clear()
+        axes.plot([step, 1])
+        task.get_logger().report_matplotlib_figure("mine", "figure", figure, iteration=step)
+        figure.savefig(tmp_path / "figure.png")
+        pyplot.show()
+    axes.clear()
+    axes.set_title("last")
+    figure.savefig(tmp_path / "figure.png")
+    assert names(task) == [("mine", "figure"), ("mine", "figure"), ("last", "plot")]
+
+
 def test_pictures_only_when_asked(start):
     """matplotlib_force_report_non_interactive keeps shown figures as pictures alone, under the series for these."""
     from localtrack import Logger
