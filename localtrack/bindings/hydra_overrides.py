@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from localtrack.capture.argument_values import is_same
+from localtrack.capture.native_values import is_same
 from localtrack.records.plain import dataclass
 
 

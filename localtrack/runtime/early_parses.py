@@ -21,25 +21,13 @@ from localtrack.runtime.import_hooks import PostImportHook
 if TYPE_CHECKING:
     import argparse
 
+#: How many parses wait for ``Task.init``; of more, the first ones are forgotten.
 KEPT = 8
-"""How many parses wait for ``Task.init``; of more, the first ones are forgotten."""
 _PATCHED = ("parse_known_args", "parse_known_intermixed_args")
-_LIBRARIES = frozenset(
-    (
-        "IPython",
-        "_pytest",
-        "draccus",
-        "hydra",
-        "ipykernel",
-        "jsonargparse",
-        "localtrack",
-        "pytest",
-        "ray",
-        "torch",
-        "tyro",
-    )
-)
-"""Who parses by argparse for itself, or makes something else of what that gives."""
+#: Who parses by argparse for itself, or makes something else of what that gives.
+_LIBRARIES = frozenset((
+    "IPython", "_pytest", "draccus", "hydra", "ipykernel", "jsonargparse", "localtrack", "pytest", "ray", "torch", "tyro",
+))  # fmt: skip
 
 _local = threading.local()
 
