@@ -117,7 +117,7 @@ class Recorded:
         owners: by names that integrations gave, which of them did.
     """
 
-    base: str
+    base: str = ""
     files: dict[str, str] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
     owners: dict[str, object] = field(default_factory=dict)
