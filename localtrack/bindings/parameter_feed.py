@@ -84,6 +84,16 @@ class ParameterFeed:
             self._said.add(name)
             sys.stderr.write(f"localtrack: parameter {self.section}/{name} is {value!r}, as the task has it\n")
 
+    def refused(self, name: str, value: Any, error: Exception) -> None:
+        """Say, once, that a stored value does not fit, and that the script keeps its own."""
+        if name not in self._said:
+            self._said.add(name)
+            said = f"{type(error).__name__}: {error}"
+            sys.stderr.write(
+                f"localtrack: parameter {self.section}/{name} is NOT {value!r}, as the task has it: {said}; "
+                "the script keeps its own value, which is recorded\n"
+            )
+
 
 _waiting: dict[str, Entry] = {}
 

@@ -186,6 +186,92 @@ print("GOT", tyro.cli(Config))""",
         "tyro", f"{INIT}import tyro\ndef main(n: int, name: str = 'a') -> None:\n    print('GOT', n, name)\ntyro.cli(main)",
         ("--n", "3"), {"Args/n": 3, "Args/name": "a"}, {"n": "4", "name": "b"}, "GOT 4 b",
     ),
+    "tyro function with a keyword": Case(
+        "tyro", f"{INIT}import tyro\ndef main(lr: float = 0.1, *, epochs: int = 3):\n    return {{'acc': lr * epochs}}\n"
+        "print('GOT', tyro.cli(main))",
+        (), {"Args/lr": 0.1, "Args/epochs": 3}, {"lr": "0.5", "epochs": "4"}, "GOT {'acc': 2.0}",
+        absent=("Args/acc",),
+    ),
+    "tyro within tyro": Case(
+        "tyro", f"""{INIT}import dataclasses, tyro
+@dataclasses.dataclass
+class Inner:
+    deep: int = 2
+def main(n: int = 1):
+    return {{"n": n + tyro.cli(Inner, args=[]).deep}}
+print("GOT", tyro.cli(main))""",
+        (), {"Args/n": 1, "Args/deep": 2}, {"n": "4", "deep": "5"}, "GOT {'n': 9}",
+    ),
+    "tyro commands of a dict": Case(
+        "tyro", f"""{INIT}import tyro
+def train(lr: float = 0.1, *, n: int = 1): print("GOT", lr, n)
+def test(name: str): pass
+tyro.extras.subcommand_cli_from_dict({{"train": train, "test": test}})""",
+        ("train", "--n", "2"), {"Args/lr": 0.1, "Args/n": 2}, {"lr": "0.5", "Args/n": "3"}, "GOT 0.5 3",
+    ),
+    "tyro configurations to choose from": Case(
+        "tyro", f"""{INIT}import dataclasses, tyro
+@dataclasses.dataclass
+class Config:
+    lr: float = 0.1
+    steps: int = 10
+    warm: int = dataclasses.field(init=False)
+    def __post_init__(self): self.warm = self.steps // 2
+print("GOT", tyro.extras.overridable_config_cli({{"small": ("s", Config()), "big": ("b", Config(steps=100))}}))""",
+        ("big",), {"Args/lr": 0.1, "Args/steps": 100}, {"steps": "40"}, "GOT Config(lr=0.1, steps=40, warm=20)",
+        absent=("Args/warm",),
+    ),
+    "tyro union": Case(
+        "tyro", f"""{INIT}import dataclasses, tyro, typing
+@dataclasses.dataclass
+class Train:
+    lr: float = 0.1
+@dataclasses.dataclass
+class Test:
+    name: str = "x"
+print("GOT", tyro.cli(typing.Union[Train, Test]))""",
+        ("train",), {"Args/lr": 0.1}, {"lr": "0.5"}, "GOT Train(lr=0.5)",
+    ),
+    "tyro class of its own": Case(
+        "tyro", f"""{INIT}import tyro
+class Plain:
+    def __init__(self, a: int = 1, *more: int): print("GOT", a, more)
+tyro.cli(Plain)""",
+        ("--a", "3"), {"Args/a": 3}, {"a": "4"}, "GOT 4 ()",
+    ),
+    "tyro, a value that does not fit": Case(
+        "tyro", f"""{INIT}import dataclasses, enum, tyro
+class Kind(enum.Enum):
+    A = 1; B = 2
+@dataclasses.dataclass
+class Config:
+    kind: Kind = Kind.A
+    some: set[int] = dataclasses.field(default_factory=lambda: {{2}})
+    n: int = 1
+    lr: float = 0.5
+    def __post_init__(self):
+        if self.lr > 1: raise ValueError("too fast")
+print("GOT", tyro.cli(Config))""",
+        ("--n", "3"), {"Args/kind": "A", "Args/some": [2], "Args/n": 3, "Args/lr": 0.5},
+        {"kind": "GREEN", "some": "[4]", "n": "5", "lr": "7"},
+        "GOT Config(kind=<Kind.A: 1>, some={4}, n=5, lr=0.5)",
+    ),
+    "draccus, a value that does not fit": Case(
+        "draccus", f"""{INIT}import dataclasses, enum, draccus
+class Kind(enum.Enum):
+    A = "a"; B = "b"
+@dataclasses.dataclass
+class Config:
+    kind: Kind = Kind.A
+    n: int = 1
+    twice: int = dataclasses.field(init=False)
+    def __post_init__(self): self.twice = self.n * 2
+@draccus.wrap()
+def main(config: Config): print("GOT", config)
+main()""",
+        ("--n", "3"), {"Args/kind": "A", "Args/n": 3}, {"kind": "GREEN", "n": "5"},
+        "GOT Config(kind=<Kind.A: 'a'>, n=5, twice=10)",
+    ),
     "draccus": Case(
         "draccus", f"""{INIT}import dataclasses, draccus
 @dataclasses.dataclass
@@ -243,6 +329,7 @@ def test_arguments_are_recorded_and_fed_back(run: Run, clone: Callable[..., str]
     case = CASES[name]
     first = run(case.script, *case.argv, package=case.package)
     assert {key: value for key, value in first.values.items() if key in case.recorded} == case.recorded
+    assert not set(case.absent) & set(first.values)
     unchanged = run(case.script, *case.argv, task_id=clone(first.record.id, {}))
     assert unchanged.lines == first.lines
     second = run(
