@@ -17,6 +17,7 @@ from typing import Any
 from localtrack.bindings import BindingContext, Undo
 from localtrack.bindings.parameter_feed import ARGUMENTS, ParameterFeed, Parsed, feed_for
 from localtrack.capture.native_values import is_same, to_native
+from localtrack.capture.arguments import unwatched
 
 FRAMEWORK = "arg_parser"
 MODULES = ("fire.core",)
@@ -52,6 +53,7 @@ class FireHook:
         """Wrap Fire's parsing."""
         self._ctx.patch.replace(self._core, "_Fire", self._wrap_fire)
         self._ctx.patch.replace(self._core, "_MakeParseFn", self._wrap_make_parse)
+        self._ctx.patch.replace(self._core.parser, "CreateParser", self._wrap_create)
 
     def record_running(self, frame: FrameType | None) -> None:
         """Record the call in which ``Task.init`` happens, when Fire made it."""
@@ -79,6 +81,22 @@ class FireHook:
             return original(component, args, flags, context, name)
 
         return fire
+
+    def _wrap_create(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Keep the parser of Fire's own flags from being fed: a function may have arguments of the same names."""
+
+        def create(*args: Any, **named: Any) -> Any:
+            parser = original(*args, **named)
+            parse_known_args = parser.parse_known_args
+
+            def parse_unwatched(*args: Any, **named: Any) -> Any:
+                with unwatched():
+                    return parse_known_args(*args, **named)
+
+            parser.parse_known_args = parse_unwatched
+            return parser
+
+        return create
 
     def _choose(self, args: list[str]) -> list[str]:
         """Return the command line with the command that the task has chosen."""

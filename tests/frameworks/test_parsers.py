@@ -74,6 +74,23 @@ fire.Fire(Outer())""",
         "fire", f"import fire\ndef f(n, name='a'):\n    {INIT.replace(chr(10), chr(10) + '    ')}\n    print('GOT', n, name)\nfire.Fire(f)",
         ("3",), {"Args/n": 3, "Args/name": "a"}, {"n": "4"}, "GOT 4 a",
     ),
+    "fire, arguments named like its flags": Case(
+        "fire", f"""{INIT}import argparse, fire
+def train(lr=0.1, verbose=True, help=None, trace=True, interactive=True, separator=",", completion="x"):
+    print("GOT", lr, verbose, help, trace, interactive, separator, completion)
+fire.Fire(train)""",
+        ("--lr", "0.5"), {"Args/lr": 0.5, "Args/trace": True, "Args/interactive": True, "Args/separator": ","},
+        {"lr": "0.25", "separator": "-", "verbose": "false", "completion": "bash"},
+        "GOT 0.25 False None True True - bash",
+    ),
+    "fire, arguments named like its flags, task within": Case(
+        "fire", f"""import argparse, fire
+def train(lr=0.1, trace=True, interactive=True):
+    {INIT.replace(chr(10), chr(10) + '    ')}
+    print("GOT", lr, trace, interactive)
+fire.Fire(train)""",
+        (), {"Args/lr": 0.1, "Args/trace": True, "Args/interactive": True}, {"lr": "0.25"}, "GOT 0.25 True True",
+    ),
     "typer": Case(
         "typer", """import datetime, enum, pathlib, typer
 from localtrack import Task
