@@ -385,9 +385,9 @@ def _default_of(parser: argparse.ArgumentParser, action: argparse.Action) -> obj
 def _name_type(action: argparse.Action, value: object) -> str:
     if action.type is not None:
         return str(getattr(action.type, "__name__", None) or type(action.type).__name__)
-    if value is not None:
-        return type(value).__name__
-    return "str"
+    if value is None or (isinstance(value, list) and action.nargs is not None and all(type(x) is str for x in value)):
+        return "str"
+    return type(value).__name__
 
 
 def _expand_help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:

@@ -156,7 +156,9 @@ def _find_type(parser: argparse.ArgumentParser, action: argparse.Action) -> Call
 def _restore_item(parser: argparse.ArgumentParser, action: argparse.Action, stored: object) -> object:
     convert = _find_type(parser, action)
     if convert is None or stored is None:
-        return stored
+        return _as_text(action, stored)
+    if type(action.default) is tuple and isinstance(stored, list):
+        return tuple(stored)
     if convert is bool:  # bool("False") is True: nobody who typed it meant that
         return parse_bool(action, stored)
     if isinstance(stored, str):
@@ -172,6 +174,15 @@ def _restore_item(parser: argparse.ArgumentParser, action: argparse.Action, stor
         except Exception:  # the user's class may raise anything; the stored value stands
             return stored
     return stored
+
+
+def _as_text(action: argparse.Action, stored: object) -> object:
+    """Return what the command line would have given for a number or truth value where the argument is a text."""
+    if not isinstance(action, _STANDARD_ACTIONS) or type(stored) not in (int, float, bool):
+        return stored
+    defaults = action.default if isinstance(action.default, (list, tuple)) else [action.default]
+    has_values = action.type is None and any(item is not None and not isinstance(item, str) for item in defaults)
+    return stored if has_values else str(stored)
 
 
 def _convert_text(action: argparse.Action, convert: Callable[[Any], object], text: str) -> object:

@@ -18,10 +18,12 @@ from localtrack.errors import InvalidValueError
 from localtrack.records.values import UnstorableValueError, decode, encode, type_name
 
 DEFAULT_SECTION = "General"
+ARGUMENT_SECTION = "Args"
 ENVIRONMENT_SECTION = "Environment"
 Entry = dict[str, Any]
 COLLECTIONS = (list, tuple, set, frozenset)
 _PLAIN = (type(None), bool, int, float, str)
+_PLAIN_KINDS = ("int", "float", "bool", "str")
 _ADDRESS = r" at 0x[0-9a-fA-F]+"
 MISFITS = (ValueError, TypeError, KeyError, ArithmeticError)
 """What making one type of another raises where the value does not fit."""
@@ -300,6 +302,9 @@ def parse_text(text: str) -> Any:
 def parse_override(text: str, current: Entry | None, name: str) -> Any:
     """Return the value that a user typed for a parameter, in the type that it has now.
 
+    Where a command line's own type reads the text, and no value of that type is known or it takes several forms, the text
+    stays what was typed.
+
     Raises:
         InvalidValueError: the text does not fit the type; names the parameter and the type.
     """
@@ -310,12 +315,34 @@ def parse_override(text: str, current: Entry | None, name: str) -> Any:
         return text
     if text in ("None", "null", ""):
         return None
+    kind = declared_kind(name, current)
+    parsed = parse_text(text) if not isinstance(value, bool) else text
+    if kind and value is None:
+        return parsed if kind in ("int", "float") and type(parsed) in (int, float) else text
+    if kind and is_read_by_parser(kind, parsed, value):
+        return text
     try:
-        return cast_like(parse_text(text) if not isinstance(value, bool) else text, value)
+        return cast_like(parsed, value)
     except MISFITS:
+        if kind and kind not in _PLAIN_KINDS and not isinstance(value, bool):
+            return text
         raise InvalidValueError(
             f"parameter {name!r} is a {type_name(value)} ({value!r}): {text!r} can't become one", parameter=name
         ) from None
+
+
+def declared_kind(name: str, current: Entry) -> str:
+    """Return the type that an argument of a command line has besides that of its value; empty where there is none."""
+    kind = str(current.get("type") or "")
+    is_own = kind == type_name(value_of(current)) or "[" in kind
+    return "" if is_own or not name.startswith(f"{ARGUMENT_SECTION}/") else kind
+
+
+def is_read_by_parser(kind: str, parsed: Any, value: Any) -> bool:
+    """Tell whether what was typed is for the command line's own type to read: a text, or one that spells no list for a list."""
+    if isinstance(value, COLLECTIONS):
+        return not isinstance(parsed, COLLECTIONS)
+    return kind == "str"
 
 
 def find_type_text(kind: type | str | None) -> str | None:

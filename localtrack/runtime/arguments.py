@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from localtrack.capture.arguments import ArgparseHook, ParsedArguments, describe_kept, find_parsed
 from localtrack.errors import LocaltrackError
-from localtrack.records.parameters import Entry, entry
+from localtrack.records.parameters import ARGUMENT_SECTION, Entry, entry
 from localtrack.runtime import early_parses
 from localtrack.services import parameters
 
 if TYPE_CHECKING:
     from localtrack.runtime.session import Session
 
-SECTION = "Args"
+SECTION = ARGUMENT_SECTION
 _active: ArgparseHook | None = None
 
 
@@ -52,8 +52,7 @@ class ArgumentFeed:
         entries: dict[str, Entry] = {}
         for name, value in parsed.values.items():
             if self._session.options.wants_argument(name):
-                kind = None if value is None else parsed.types.get(name)
-                entries[f"{SECTION}/{name}"] = entry(value, parsed.help.get(name, "") or "", kind)
+                entries[f"{SECTION}/{name}"] = entry(value, parsed.help.get(name, "") or "", parsed.types.get(name))
         if not entries or self._session.closed:
             return
         entries = parameters.without_secrets(self._session.ctx, entries)

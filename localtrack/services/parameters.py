@@ -17,9 +17,11 @@ from localtrack.records.parameters import (
     MISFITS,
     Entry,
     cast_like,
+    declared_kind,
     entry,
     flatten,
     full_name,
+    is_read_by_parser,
     nest,
     parse_override,
     parse_text,
@@ -97,10 +99,10 @@ def typed(record: TaskRecord, entries: Mapping[str, Entry]) -> dict[str, Entry]:
 
     ``get_parameters`` gives texts, and scripts hand them back with one changed: the others must stay what they were.
     """
-    return {key: _typed(new, record.parameters.get(key)) for key, new in entries.items()}
+    return {key: _typed(key, new, record.parameters.get(key)) for key, new in entries.items()}
 
 
-def _typed(new: Entry, old: Entry | None) -> Entry:
+def _typed(key: str, new: Entry, old: Entry | None) -> Entry:
     value = value_of(new)
     if old is None or not isinstance(value, str):
         return new
@@ -110,8 +112,12 @@ def _typed(new: Entry, old: Entry | None) -> Entry:
     present = value_of(old)
     if present is None or isinstance(present, str):
         return kept
+    parsed = parse_text(value) if not isinstance(present, bool) else value
+    kind = declared_kind(key, old)
+    if kind and is_read_by_parser(kind, parsed, present):
+        return kept
     try:
-        cast = cast_like(parse_text(value) if not isinstance(present, bool) else value, present)
+        cast = cast_like(parsed, present)
     except MISFITS:
         return kept
     return {**kept, **entry(cast)}

@@ -287,6 +287,9 @@ def test_texts_that_are_handed_back_keep_types(draft: Task) -> None:
     assert [found[f"General/{name}"] for name in "abstl"] == ["x", 9, "8", (2,), [2]]
     draft.set_parameter("l", "[3]", value_type=str)
     assert draft.get_parameter("l", cast=True) == "[3]"
+    draft.set_parameter("Args/layers", [1, 2], value_type=int)
+    draft.update_parameters({"Args/layers": "4 5"})
+    assert draft.get_parameter("Args/layers", cast=True) == "4 5"  # the parser splits it, as on its command line
 
 
 def test_overrides_typed_by_a_person(draft: Task) -> None:

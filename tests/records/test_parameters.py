@@ -131,6 +131,10 @@ def test_typed_overrides() -> None:
     assert parse_override("none", entry(True), "Args/flag") is False
     assert parse_override("None", entry(3), "Args/n") is None
     assert parse_override("[1]", None, "Args/new") == [1]
+    assert parse_override("0", entry(None, "", "str"), "Args/gpu") == "0"
+    assert parse_override("0", entry(None), "General/gpu") == 0
+    assert parse_override("a,b", entry(["a"], "", "<lambda>"), "Args/l") == "a,b"
+    assert parse_override("b", entry(["a"]), "Args/l") == ["b"]
     with pytest.raises(InvalidValueError, match=r"'Args/lr' is a float \(1\.0\): 'fast'"):
         parse_override("fast", entry(1.0), "Args/lr")
 
