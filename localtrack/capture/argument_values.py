@@ -8,6 +8,7 @@ where the stored form is text that the type understands.
 from __future__ import annotations
 
 import argparse
+import enum
 import json
 import shlex
 from collections.abc import Callable, Iterable, Sequence
@@ -191,6 +192,8 @@ def _convert_text(action: argparse.Action, convert: Callable[[Any], object], tex
     except (argparse.ArgumentTypeError, TypeError, ValueError) as error:
         if text == "" and action.default is None:
             return None  # a field that somebody emptied
+        if isinstance(action.default, enum.Enum) and text in type(action.default).__members__:
+            return type(action.default)[text]  # as a default is stored, whatever its function reads
         # A function may make texts out of texts and not know its own result: then the text stands. Where the
         # result ought to be something else, running with a value that nobody asked for would be a lie.
         is_class = isinstance(convert, type) and not issubclass(convert, str)

@@ -46,7 +46,7 @@ def to_native(action: argparse.Action | None, value: object, raw: RawValues = ()
 
 
 def _to_text(action: argparse.Action | None, value: object) -> str:
-    """Return a text that the type of ``action`` turns into ``value`` again, as far as one can be found."""
+    """Return a text for a value that was parsed from none, such as a default: one that its type reads, as far as that is known."""
     for stream in (sys.stdin, sys.stdout, sys.stderr, getattr(sys.stdin, "buffer", None)):
         if value is stream:
             return "-"
@@ -54,18 +54,11 @@ def _to_text(action: argparse.Action | None, value: object) -> str:
         return str(value.name)  # type: ignore[attr-defined]
     if isinstance(value, os.PathLike):
         return os.fsdecode(os.fspath(value))
-    convert = action.type if action is not None else None
-    candidates = [str(value)]
     if isinstance(value, enum.Enum):
-        candidates = [str(value.value), value.name, str(value)]
-    if callable(convert) and not _opens_files(convert):
-        for text in candidates:
-            try:
-                if convert(text) == value:
-                    return text
-            except Exception:  # the user's function may raise anything; the next candidate may do
-                continue
-    return value.name if isinstance(value, enum.Enum) else str(value)
+        # What the user's own function reads is not known, and it is not called to find out: it may do anything.
+        convert: object = getattr(action, "type", None)
+        return value.value if convert is type(value) and isinstance(value.value, str) else value.name
+    return str(value)
 
 
 def is_same(left: object, right: object) -> bool:
@@ -77,8 +70,3 @@ def is_same(left: object, right: object) -> bool:
     if isinstance(left, dict) and isinstance(right, dict):
         return left.keys() == right.keys() and all(is_same(left[key], right[key]) for key in left)
     return left == right or (left != left and right != right)
-
-
-def _opens_files(convert: object) -> bool:
-    loaded: Any = sys.modules.get("argparse")
-    return loaded is not None and isinstance(convert, loaded.FileType)

@@ -14,7 +14,7 @@ import pytest
 
 from localtrack.capture.arguments import ArgparseHook, ParsedArguments
 
-from .parsers import build_tree, build_wide, watching
+from .parsers import Color, build_tree, build_wide, watching
 
 
 def test_each_parse_is_reported_once_with_the_users_objects() -> None:
@@ -148,3 +148,44 @@ def test_files_are_stored_by_name(tmp_path: Path) -> None:
     with second.source:
         assert second.source.read() == "hello"
     assert second.sink is sys.stdout
+
+
+def test_no_function_of_the_users_runs_once_more() -> None:
+    """A type may print or open files: it is called where the parser calls it, also when stored values are fed."""
+    calls: list[str] = []
+
+    class Target:
+        def __init__(self, text: str) -> None:
+            calls.append(text)
+            self.text = text
+
+        def __str__(self) -> str:
+            return self.text
+
+    def make(text: str) -> Target:
+        return Target(text)
+
+    def build() -> argparse.ArgumentParser:
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--out", type=make, default=code)
+        parser.add_argument("--text", type=make, default="given")
+        parser.add_argument("--mode", type=lambda text: calls.append(text) or Color(text), default=Color.RED)  # type: ignore[func-returns-value]
+        commands = parser.add_subparsers(dest="command")
+        commands.add_parser("other").add_argument("--unused", type=make, default=code)
+        return parser
+
+    code = Target("code")
+    calls.clear()
+    with watching() as seen:
+        build().parse_args(["--mode", "b"])
+        build().parse_args([])
+    parsed, plain = seen
+    assert calls == ["b", "given", "given"]
+    assert parsed.values == {"out": "code", "text": "given", "mode": "b", "command": None, "unused": "code"}
+    assert plain.values["mode"] == "RED"
+    calls.clear()
+    with watching(parsed.values):
+        found = build().parse_args(["--mode", "b"])
+    assert (found.out, calls) == (code, ["b", "given"])
+    with watching({"mode": "BLUE"}):
+        assert build().parse_args([]).mode is Color.BLUE
