@@ -16,8 +16,8 @@ from typing import Any
 
 from localtrack.bindings import BindingContext, Undo
 from localtrack.bindings.parameter_feed import ARGUMENTS, ParameterFeed, Parsed, feed_for
-from localtrack.capture.native_values import is_same, to_native
 from localtrack.capture.arguments import unwatched
+from localtrack.capture.native_values import is_same, to_native
 
 FRAMEWORK = "arg_parser"
 MODULES = ("fire.core",)
