@@ -6,12 +6,11 @@ Source: https://clear.ml/docs/latest/docs/integrations/scikit_learn; joblib.nump
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
 from localtrack.bindings import BindingContext, Undo
 from localtrack.bindings.model_files import path_of
-from localtrack.bindings.model_hooks import record_loads, record_saves
+from localtrack.bindings.model_hooks import argument_of, record_loads, record_saves
 
 FRAMEWORK = ("joblib", "scikit")
 MODULES = ("joblib.numpy_pickle", "joblib")
@@ -30,15 +29,7 @@ def install(ctx: BindingContext) -> Undo:
     record_saves(ctx, module, "dump", framework_of, 1, "filename", find=_path, wants=is_model)
     if module.__name__ == "joblib":
         return ctx.patch.undo
-    dump: Any = getattr(module.dump, "__wrapped__", module.dump)
-
-    def find_target(pickler: Any) -> str | None:
-        """Return where ``dump`` writes, which its pickler does not always know."""
-        frame: Any = sys._getframe(1)
-        while frame is not None and frame.f_code is not dump.__code__:
-            frame = frame.f_back
-        return None if frame is None else _path(frame.f_locals.get("filename"))
-
+    find_target = argument_of(module.dump, "filename", _path)  # which its pickler does not always know
     record_saves(ctx, module.NumpyPickler, "dump", framework_of, 0, "self", thing=1, find=find_target, wants=is_model)
     position = 2 if "ensure_native_byte_order" in module._unpickle.__code__.co_varnames else 1
     record_loads(ctx, module, "_unpickle", framework_of, position, "filename", find=_path, wants=is_model)

@@ -6,6 +6,7 @@ Source: ClearML's framework bindings, measured; docs/contributing.md, "A binding
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,7 @@ def record_saves(
     def wrapper(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         target = args[position] if len(args) > position else kwargs.get(keyword)
         saved = args[thing] if len(args) > thing else None
-        path = find(target) if target is not None and _is_seen() else None
+        path = find(target) if target is not None and is_seen() else None
         files = files_of(ctx) if path is not None and wants(saved) else None
         if files is None or path is None or not is_wanted(ctx, files.session, path):
             return call(*args, **kwargs)
@@ -101,7 +102,7 @@ def record_folders(
     """
 
     def wrapper(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        place = find(*args, **kwargs) if _is_seen() else None
+        place = find(*args, **kwargs) if is_seen() else None
         path = None if place is None else path_of(place)
         files = None if path is None else files_of(ctx)
         if files is None or path is None or not is_wanted(ctx, files.session, path):
@@ -112,7 +113,42 @@ def record_folders(
     ctx.patch.around(owner, name, wrapper)
 
 
-def _is_seen() -> bool:
+def argument_of(function: Any, name: str, find: Callable[[Any], str | None] = path_of) -> Callable[[Any], str | None]:
+    """Return a ``find`` that takes an argument of the running call of a function which the script imported by name.
+
+    What such a function calls in turn can be replaced, the function itself can't.
+
+    Args:
+        function: the function, or what it was replaced by.
+        name: the argument.
+        find: returns the path of that.
+    """
+    frame_of = running_call(function)
+
+    def find_there(_: Any) -> str | None:
+        frame = frame_of()
+        return None if frame is None else find(frame.f_locals.get(name))
+
+    return find_there
+
+
+def running_call(function: Any) -> Callable[[], Any]:
+    """Return what finds the frame of a function's innermost running call; None when this thread has none."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    code = function.__code__
+
+    def frame_of() -> Any:
+        frame: Any = sys._getframe(1)
+        while frame is not None and frame.f_code is not code:
+            frame = frame.f_back
+        return frame
+
+    return frame_of
+
+
+def is_seen() -> bool:
+    """Tell whether what is saved now is a model of its own: not a part of one, nor one that an integration records."""
     return not thread_state.nested and explicit.MODELS not in explicit.left()
 
 
@@ -145,13 +181,14 @@ def record_loads(
     def make(original: Callable[..., Any]) -> Callable[..., Any]:
         def load(*args: Any, **kwargs: Any) -> Any:
             state = thread_state.__dict__
-            nested = state.get("nested", 0)
-            state["nested"] = nested + 1  # what this loads in turn are its parts
+            if state.get("nested"):
+                return original(*args, **kwargs)
+            state["nested"] = 1  # what this loads in turn are its parts
             try:
                 result = original(*args, **kwargs)
             finally:
-                state["nested"] = nested
-            if nested or result.__class__ is unwanted or not patch.is_live:
+                state["nested"] = 0
+            if result.__class__ is unwanted or not patch.is_live:
                 return result
             try:
                 source = args[position]

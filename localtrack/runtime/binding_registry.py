@@ -101,7 +101,11 @@ BUILT_IN: tuple[BindingSpec, ...] = (
     _built_in("catboost", "catboost", "catboost.core"),
     _built_in("fastai", "fastai", "fastai.learner"),
     _built_in("joblib", "joblib scikit", "joblib.numpy_pickle", "joblib"),
-    _built_in("keras", "tensorflow", "keras.src.saving.saving_api", "keras.saving", "keras.models"),
+    _built_in(
+        "keras", "tensorflow",
+        "keras.src.saving.saving_api", "keras.saving", "keras.models",
+        "keras.src.saving.saving_lib", "keras.src.legacy.saving.legacy_h5_format",
+    ),
     _built_in("lightgbm", "lightgbm", "lightgbm.basic", "lightgbm.engine", "lightgbm.sklearn", "lightgbm"),
     _built_in(
         "lightning", "pytorch", "lightning_fabric.plugins.io.torch_io", "lightning.fabric.plugins.io.torch_io"

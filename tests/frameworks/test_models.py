@@ -110,6 +110,59 @@ onnx.save(helper.make_model(helper.make_graph([helper.make_node("Relu", ["x"], [
 onnx.load("o.onnx")""",
         "ONNX", {"o"}, {"o"}, {},
     ),
+    "torch by name": Case(
+        "torch", f"""from torch import load, save
+from torch.jit import load as load_script, save as save_script
+{INIT}import io, torch
+m = torch.nn.Linear(2, 2)
+save(m.state_dict(), "a.pt"); save(m, io.BytesIO()); save(torch.zeros(2), "data.pt")
+with open("b.pth", "wb") as f: save(m.state_dict(), f)
+save(m.state_dict(), "old.pt", _use_new_zipfile_serialization=False)
+save_script(torch.jit.script(m), "c.pt")
+load("a.pt"); load("old.pt"); load("data.pt"); load_script("c.pt")
+try: save({{"a": lambda: 1}}, "fails.pt")
+except Exception: pass""",
+        "PyTorch", {"a", "b", "c", "old"}, {"a", "c", "old"}, {},
+    ),
+    "safetensors by name": Case(
+        "safetensors", f"""from safetensors.torch import load_file, load_model, save_file, save_model
+{INIT}import torch
+m = torch.nn.Linear(2, 2)
+save_file({{"w": torch.zeros(2)}}, "w.safetensors"); load_file("w.safetensors")
+save_model(m, "m.safetensors"); load_model(m, "m.safetensors")""",
+        "PyTorch", {"w", "m"}, {"w", "m"}, {},
+    ),
+    "safetensors of TensorFlow by name": Case(
+        "tensorflow", f"""from safetensors.tensorflow import load_file, save_file
+{INIT}import tensorflow as tf
+save_file({{"w": tf.zeros(2)}}, "w.safetensors"); load_file("w.safetensors")""",
+        "TensorFlow", {"w"}, {"w"}, {},
+    ),
+    "keras by name": Case(
+        "keras", f"""from keras.models import load_model, save_model
+from keras.saving import load_weights, save_weights
+{INIT}import keras
+m = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]); m.compile("sgd", "mse")
+save_model(m, "m.keras"); save_model(m, "old.h5"); m.save("own.keras"); save_weights(m, "w.weights.h5")
+load_model("m.keras"); load_model("old.h5", compile=False); load_weights(m, "w.weights.h5")""",
+        "Keras", {"m", "old", "own", "w.weights"}, {"m", "old", "w.weights"}, {},
+    ),
+    "tf.keras by name": Case(
+        "tensorflow", f"""import tensorflow
+from tensorflow.keras.models import load_model, save_model
+{INIT}import keras
+save_model(keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]), "m.keras"); load_model("m.keras")""",
+        "Keras", {"m"}, {"m"}, {},
+    ),
+    "onnx by name": Case(
+        "onnx", f"""from onnx import load, save, save_tensor
+{INIT}from onnx import TensorProto, helper
+x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
+save(helper.make_model(helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])), "o.onnx")
+save_tensor(helper.make_tensor("t", TensorProto.FLOAT, [1], [1.0]), "t.pb")
+load("o.onnx")""",
+        "ONNX", {"o"}, {"o"}, {},
+    ),
     "torch.onnx": Case(
         "onnx", f"""from torch.onnx import export
 {INIT}import torch
