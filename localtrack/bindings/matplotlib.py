@@ -18,6 +18,7 @@ from localtrack.bindings import BindingContext, Undo, argument
 from localtrack.bindings.figure_names import names_of
 from localtrack.runtime import binding_options
 from localtrack.runtime.reporting import SessionReports
+from localtrack.services.matplotlib_apart import Moment
 from localtrack.services.matplotlib_figures import interactive_of, is_by_hand, picture_of
 
 FRAMEWORK = "matplotlib"
@@ -30,8 +31,12 @@ class _Seen:
 
     def __init__(self) -> None:
         self.digest = b""
+        self.iteration = -1
         self.shows_image = False
+        #: Whether a window would have been closed by now: what pyplot draws next is another figure.
         self.is_over = False
+        self.times_over = 0
+        self.last_over: Moment | None = None
 
 
 _seen: weakref.WeakKeyDictionary[Any, _Seen] = weakref.WeakKeyDictionary()
@@ -74,15 +79,18 @@ def _on_image(image: Any) -> None:
 
 
 def _on_show(ctx: BindingContext) -> None:
-    pyplot = sys.modules.get("matplotlib.pyplot")
-    if pyplot is None:
+    if "matplotlib.pyplot" not in sys.modules:
         return
-    closes_itself = str(pyplot.get_backend()).lower() not in WITHOUT_WINDOWS
     for figure in _open_figures():
-        seen = _state(figure)
-        if not (seen.is_over and not figure.stale):
-            _report(ctx, figure)
-        seen.is_over = not closes_itself
+        _report(ctx, figure, is_shown=True)
+        _state(figure).is_over = not _has_window(figure)
+
+
+def _has_window(figure: Any) -> bool:
+    """Tell whether a figure is in a window, if only for as long as that is open; those of no pyplot count as if."""
+    if figure.canvas.manager is None:
+        return True
+    return str(sys.modules["matplotlib.pyplot"].get_backend()).lower() not in WITHOUT_WINDOWS
 
 
 def _open_figures() -> list[Any]:
@@ -92,14 +100,14 @@ def _open_figures() -> list[Any]:
 
 
 def _begin_anew(ctx: BindingContext, pyplot: Any) -> None:
-    """Empty the current figure before pyplot draws on it, if it was shown: where windows open, closing them does that."""
+    """Note what a shown figure holds before pyplot draws on it; where windows open, closing them begins another one."""
     if ctx.session() is None or not pyplot.get_fignums():
         return
-    figure = pyplot.gcf()
-    seen = _seen.get(figure)
+    seen = _seen.get(pyplot.gcf())
     if seen is not None and seen.is_over:
-        del _seen[figure]
-        figure.clf()
+        seen.is_over = False
+        seen.times_over += 1
+        seen.last_over = Moment(pyplot.gcf())
 
 
 def _state(figure: Any) -> _Seen:
@@ -109,16 +117,28 @@ def _state(figure: Any) -> _Seen:
     return seen
 
 
-def _report(ctx: BindingContext, figure: Any) -> None:
+def _report(ctx: BindingContext, figure: Any, *, is_shown: bool = False) -> None:
+    """Report a figure: what was saved as it is in the file, what is shown as a window would show it."""
     reports = ctx.reports()
     if reports is None:
         return
-    seen = _state(figure)
+    seen, iteration = _state(figure), reports.last_iteration()
+    if is_shown and not figure.stale and (seen.is_over or seen.iteration == iteration):
+        return
+    pictured = _since(seen.last_over, figure) if is_shown and seen.last_over is not None else figure
+    try:
+        _record(reports, seen, pictured, iteration, 0 if pictured is figure else seen.times_over)
+    finally:
+        if not _has_window(figure):
+            figure.stale = False  # until it changes: making a picture leaves it stale, and nobody else asks
+
+
+def _record(reports: SessionReports, seen: _Seen, figure: Any, iteration: int, times_over: int) -> None:
     data, suffix = picture_of(figure)
     if is_by_hand(figure, data):
         return
-    iteration = reports.last_iteration()
-    digest = hashlib.sha256(b"%d " % iteration + data).digest()
+    digest = hashlib.sha256(b"%d %d " % (iteration, times_over) + data).digest()
+    seen.iteration = iteration
     if digest == seen.digest:
         return
     seen.digest = digest
@@ -129,6 +149,13 @@ def _report(ctx: BindingContext, figure: Any) -> None:
     else:
         found = None if binding_options.matplotlib_non_interactive else interactive_of(figure)
         reports.picture(title, "plot image" if found is None else "plot", data, suffix, iteration, found)
+
+
+def _since(moment: Moment, figure: Any) -> Any:
+    try:
+        return moment.figure_since(figure)
+    except Exception:  # a figure that holds what can't be pickled is reported whole
+        return figure
 
 
 def _title(reports: SessionReports, figure: Any, iteration: int, *, as_sample: bool) -> str:

@@ -69,15 +69,95 @@ def test_shown_figures_are_numbered_or_named(start):
     assert titles(task) == ["untitled 00", "Loss", "untitled 01", "Loss/1"]
 
 
+def shown(task) -> list[tuple[str, list[list[float]], list[str]]]:
+    """Return title, curves and names in the legend of each plot."""
+    return [
+        (plot["metric"], [trace["y"] for trace in data], [trace["name"] for trace in data if trace["showlegend"]])
+        for plot in task.get_reported_plots()
+        for data in (plot["plot"]["data"],)
+    ]
+
+
 def test_consecutive_figures_are_not_merged(start):
-    """Without windows, what follows a show begins on an empty figure, as it would after a window was closed."""
-    start()
-    pyplot.plot([1, 2])
-    pyplot.title("first")
+    """Without windows, what follows a show is a figure of its own in the task, as it would be after a window was closed."""
+    task = start()
+    for number in range(3):
+        pyplot.plot([number, number + 2], label=f"run {number}")
+        pyplot.legend()
+        pyplot.title(f"figure {number}")
+        pyplot.show()
+    assert shown(task) == [(f"figure {n}", [[n, n + 2]], [f"run {n}"]) for n in range(3)]
+    assert task.get_reported_plots()[0]["plot"]["layout"]["yaxis"]["range"] == pytest.approx([-0.1, 2.1])
+    assert task.get_reported_plots()[2]["plot"]["layout"]["yaxis"]["range"] == pytest.approx([1.9, 4.1])
+
+
+def test_the_figure_of_the_script_stays_what_it_is(start, tmp_path):
+    """What is drawn after a show goes where it went without localtrack, and a file has all of it, as has its plot."""
+    task = start()
+    figure = pyplot.figure()
+    pyplot.plot([1, 2, 3])
     pyplot.show()
-    pyplot.plot([2, 1])
-    assert len(pyplot.gca().lines) == 1
-    assert pyplot.gca().get_title() == ""
+    pyplot.title("loss")
+    figure.savefig(tmp_path / "loss.png")
+    pyplot.plot([3, 2, 1])
+    pyplot.show()
+    pyplot.title("both")
+    pyplot.savefig(tmp_path / "both.png")
+    assert pyplot.gcf() is figure
+    assert pyplot.get_fignums() == [figure.number]
+    assert len(figure.axes[0].lines) == 2
+    first, second = [1, 2, 3], [3, 2, 1]
+    assert [(title, lines) for title, lines, _ in shown(task)] == [
+        (SHOWN, [first]), ("loss", [first]), ("loss/1", [second]), ("both", [first, second])
+    ]  # fmt: skip
+
+
+def test_figures_that_are_saved_and_shown(start, tmp_path):
+    """A figure that was saved and is then shown as it is, is one plot."""
+    task = start()
+    for number in range(2):
+        pyplot.plot([number, 2])
+        pyplot.savefig(tmp_path / "figure.png")
+        pyplot.show()
+    assert [lines for _, lines, _ in shown(task)] == [[[0, 2]], [[0, 2], [1, 2]]]
+
+
+def test_figures_left_open_are_not_reported_at_each_show(start):
+    """A show is of all open figures; those that nothing was drawn into since their last one are told once."""
+    task = start()
+    for step in range(4):
+        task.get_logger().report_scalar("loss", "train", 1.0, step)
+        if step != 1:  # the second goes on in the first one's figure
+            pyplot.figure()
+        pyplot.plot([step, 1])
+        pyplot.show()
+    assert [lines for _, lines, _ in shown(task)] == [[[step, 1]] for step in range(4)]
+
+
+def test_bars_points_and_images_apart(start):
+    """Whatever is drawn: what was there at the last show is left out, with axes that nothing was drawn into since."""
+    task = start()
+    for number in range(2):
+        pyplot.subplot(1, 2, 1)
+        pyplot.bar([0, 1], [number, 2], label="bars")
+        pyplot.errorbar([0, 1], [1, 2], yerr=1)
+        pyplot.subplot(1, 2, 2)
+        pyplot.colorbar(pyplot.scatter([0, 1], [number, 2], c=[0, 1]))
+        pyplot.text(0, 0, "here")
+        pyplot.show()
+    one, two = (plot["plot"] for plot in task.get_reported_plots())
+    assert [trace["type"] for trace in one["data"]] == [trace["type"] for trace in two["data"]]
+    assert len(one["layout"]["annotations"]) == len(two["layout"]["annotations"])
+
+
+def test_a_figure_that_can_not_be_copied_is_reported_whole(start):
+    """What the script has hung on its axes may be anything."""
+    task = start()
+    for number in range(2):
+        pyplot.plot([number, 2])
+        pyplot.gca().format_coord = lambda x, y: ""
+        pyplot.show()
+    assert [len(lines) for _, lines, _ in shown(task)] == [1, 2]
 
 
 def test_a_shown_figure_can_still_be_saved(start, tmp_path):
