@@ -97,6 +97,31 @@ def test_sources_of_images(task: Task, tmp_path: Path) -> None:
         log.report_image("t", "s", 1, local_path=str(tmp_path / "none.png"))
 
 
+@pytest.mark.parametrize("mode", ["w+", "w+b"])
+def test_open_files(task: Task, tmp_path: Path, mode: str) -> None:
+    """A file that was just written is kept whole, as far as it has come, and can be written on."""
+    lines: list[Any] = ["é,1\n", "b,2\n"] if mode == "w+" else [b"a,1\n", b"b,2\n"]
+    with open(tmp_path / "table.csv", mode, encoding="utf-8" if mode == "w+" else None) as file:
+        file.write(lines[0])
+        task.get_logger().report_media("t", "s", 1, stream=file, file_extension=".csv")  # type: ignore[arg-type]
+        file.write(lines[1])
+    (found,) = samples(task)
+    first, second = (line.encode() if mode == "w+" else line for line in lines)
+    assert Path(found["url"]).read_bytes() == first
+    assert (tmp_path / "table.csv").read_bytes() == first + second
+
+
+def test_a_stream_that_can_not_go_back(task: Task) -> None:
+    """What is yet to come of a pipe is kept."""
+    read, write = os.pipe()
+    with open(write, "wb") as sink:
+        sink.write(b"piped")
+    with open(read, "rb") as source:
+        task.get_logger().report_media("t", "s", 1, stream=source, file_extension=".txt")  # type: ignore[arg-type]
+    (found,) = samples(task)
+    assert Path(found["url"]).read_bytes() == b"piped"
+
+
 @pytest.mark.parametrize("stream", [io.BytesIO(b"\0raw"), io.StringIO("é"), b"raw", "text"])
 def test_streams(task: Task, stream: Any) -> None:
     """Streams of bytes and text are stored from their start, also when the script has just written to them."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from localtrack.api.logger.handle import LoggerSection
 from localtrack.errors import InvalidValueError, UsageError
@@ -110,7 +110,8 @@ class MediaSection(LoggerSection):
             series: the variant of it.
             iteration: the iteration that it belongs to.
             local_path: path of a file, which is copied as it is.
-            stream: an open stream of bytes or text, read from its start where it can be rewound; or bytes or a text.
+            stream: an open stream of bytes or text, read from its start where it can be rewound, and left where it stood;
+                or bytes or a text.
             file_extension: the stream's ending, such as ``.html``.
             max_history: as ``max_image_history`` of :meth:`report_image`.
             delete_after_upload: remove ``local_path`` once it is stored.
@@ -142,7 +143,20 @@ def _content(stream: object) -> bytes:
     elif hasattr(stream, "getvalue"):
         found = stream.getvalue()
     elif hasattr(stream, "read"):
-        found = stream.read()
+        found = _from_start(stream)
     else:
         raise InvalidValueError(f"report_media: a stream has read(), a {type(stream).__qualname__} has not")
     return found.encode("utf-8", "surrogatepass") if isinstance(found, str) else bytes(found)  # type: ignore[call-overload]
+
+
+def _from_start(stream: Any) -> Any:
+    """Return all that a stream holds, and leave it where it stands; of one that can't go back what is yet to come."""
+    try:
+        place = stream.tell()
+        stream.seek(0)
+    except (AttributeError, OSError, ValueError):  # a pipe, an answer of a server, ...
+        return stream.read()
+    try:
+        return stream.read()
+    finally:
+        stream.seek(place)
