@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 FILES_LIMIT = 10_000
@@ -18,20 +19,24 @@ _OPEN_FILES = "/proc/self/fd/"
 _remote: dict[int, bool] = {}
 
 
-def keep(path: str, place: Path, token: str) -> str:
+def keep(path: str, place: Path, token: str, files: Sequence[str] = ()) -> str:
     """Return a path by which a file or folder can be read as it was saved; empty where that can't be had.
 
     Args:
         path: what was saved, of whatever kind.
         place: the folder for links; made where it is missing.
         token: tells this link from others.
+        files: further ones that belong to a file, in its folder or below it: the path is that of a folder with all then, each
+            where it is below the file's own.
     """
     real = os.path.realpath(path)
     target = str(place / f".{os.getpid()}-{token}-{os.urandom(4).hex()}")
-    is_folder = os.path.isdir(real)
+    is_folder = os.path.isdir(real) or bool(files)
     try:
         place.mkdir(exist_ok=True)
-        if is_folder:
+        if files:
+            _link_files((path, *files), os.path.dirname(path), target)
+        elif is_folder:
             _link_folder(real, target)
         else:
             os.link(real, target)
@@ -65,6 +70,13 @@ def _link_folder(folder: str, target: str) -> None:
                 raise OSError(f"more than {FILES_LIMIT} files in {folder}")
             if os.path.isfile(file):
                 os.link(file, os.path.join(beside, name))
+
+
+def _link_files(files: Iterable[str], base: str, target: str) -> None:
+    for file in files:
+        link = os.path.join(target, os.path.relpath(file, base))
+        os.makedirs(os.path.dirname(link), exist_ok=True)
+        os.link(os.path.realpath(file), link)
 
 
 def _opened(path: str) -> str:

@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -53,6 +53,7 @@ class Event:
         kept: path by which it can be read as it was saved, for the copy; empty where there is none.
         upload_name: name of the file in the task, where it is not its own.
         key: what tells this model from others, where it is not the path.
+        files: further files without which it can't be loaded, in the folder of its path or below.
     """
 
     path: str
@@ -62,6 +63,7 @@ class Event:
     kept: str = ""
     upload_name: str = ""
     key: str = ""
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,9 @@ class Loading:
     framework: str
     ctx: BindingContext
 
+
+#: Returns the further files of a model, given the path that it was saved to and what was saved.
+Files = Callable[[str, Any], Iterable[str]]
 
 #: A file that was loaded, before anybody looked at it: its path, what loaded it, and the folder that the path is relative to.
 _Load = tuple[str, Loading, str]
@@ -196,8 +201,11 @@ class ModelFiles:
         import_module("concurrent.futures.thread")
 
     @contextlib.contextmanager
-    def saving(self, path: str, framework: str, thing: Any) -> Iterator[None]:
-        """While a file is written: nobody copies it, and what is saved within is a part of it; then it is recorded."""
+    def saving(self, path: str, framework: str, thing: Any, files: Files | None = None) -> Iterator[None]:
+        """While a file is written: nobody copies it, and what is saved within is a part of it; then it is recorded.
+
+        ``files`` returns, once it is written, what further files belong to it.
+        """
         with self._turn:
             self._turn.wait_for(lambda: self._copied != path, _WAIT_FOR_COPY_S)
             self._written.append(path)
@@ -211,17 +219,17 @@ class ModelFiles:
                 self._turn.notify_all()
         with observing():
             try:
-                self._saved(path, framework, thing)
+                self._saved(path, framework, thing, () if files is None else tuple(files(path, thing)))
             except Exception as error:  # the binding border
                 self._failed(f"save {os.path.basename(path)}", error)
 
-    def _saved(self, path: str, framework: str, thing: Any) -> None:
+    def _saved(self, path: str, framework: str, thing: Any, files: tuple[str, ...]) -> None:
         iteration = max(0, self.session.writer.last_iteration())
-        event = Event(path, framework, True, iteration)
+        event = Event(path, framework, True, iteration, files=files)
         if WeightsFileHandler.has_callbacks():
             self._with_callbacks(event, thing)
         else:
-            self._put(replace(event, kept=self._keep(path)))
+            self._put(replace(event, kept=self._keep(path, files)))
 
     def loaded(self, load: _Load) -> None:
         """Record a file that was loaded, each only once. Whether it is one that is wanted is seen later, off this thread.
@@ -268,11 +276,11 @@ class ModelFiles:
         self._loaded.add(path)
         return Event(path, loading.framework, False)
 
-    def _keep(self, path: str) -> str:
+    def _keep(self, path: str, files: tuple[str, ...]) -> str:
         """Hold on to a file or folder that will be copied, so that the script may delete it meanwhile."""
         if not self.session.edits.known.output_uri or "://" in path:
             return ""
-        return keep(path, self.session.folder / "models", f"{id(self):x}-{len(self._loaded)}")
+        return keep(path, self.session.folder / "models", f"{id(self):x}-{len(self._loaded)}", files)
 
     def _with_callbacks(self, event: Event, thing: Any) -> None:
         """Record at once, between the user's functions."""
@@ -285,8 +293,10 @@ class ModelFiles:
         if info is None or not info.local_model_path:
             return
         key = str(info.local_model_id) if info.local_model_id != event.path else ""
+        path = str(info.local_model_path)
+        files = event.files if path == event.path else ()  # another file has none of them
         model_id = self._record(
-            replace(event, path=str(info.local_model_path), upload_name=str(info.upload_filename or ""), key=key)
+            replace(event, path=path, upload_name=str(info.upload_filename or ""), key=key, files=files)
         )
         if task is not None:
             models = task.models["output" if event.is_save else "input"]

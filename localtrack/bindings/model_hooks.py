@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from localtrack.bindings import BindingContext
-from localtrack.bindings.model_files import Loading, ModelFiles, ShortWay, is_wanted, path_of, short_way, speaks
+from localtrack.bindings.model_files import Files, Loading, ModelFiles, ShortWay, is_wanted, path_of, short_way, speaks
 from localtrack.runtime import explicit
 from localtrack.runtime.patches import thread_state
 
@@ -50,6 +50,7 @@ def record_saves(
     thing: int = 0,
     find: Callable[[Any], str | None] = path_of,
     wants: Callable[[Any], bool] = _any_object,
+    files: Files | None = None,
 ) -> None:
     """Record what a function saves.
 
@@ -63,16 +64,17 @@ def record_saves(
         thing: place of the saved object.
         find: returns the path of that argument.
         wants: tells whether an object is a model.
+        files: returns the further files of what was saved.
     """
 
     def wrapper(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         target = args[position] if len(args) > position else kwargs.get(keyword)
         saved = args[thing] if len(args) > thing else None
         path = find(target) if target is not None and is_seen() else None
-        files = files_of(ctx) if path is not None and wants(saved) else None
-        if files is None or path is None or not is_wanted(ctx, files.session, path):
+        run = files_of(ctx) if path is not None and wants(saved) else None
+        if run is None or path is None or not is_wanted(ctx, run.session, path):
             return call(*args, **kwargs)
-        with files.saving(path, framework if isinstance(framework, str) else framework(saved), saved):
+        with run.saving(path, framework if isinstance(framework, str) else framework(saved), saved, files):
             result = call(*args, **kwargs)
             flush = getattr(target, "flush", None)
             if callable(flush):

@@ -53,6 +53,8 @@ def record_output(session: Session, event: Event, recorded: Recorded) -> str:
     path = event.kept or event.path
     if "://" in event.path:
         filed = _put(access, name, draft, _weights(event, key, None, file_name, ""))
+    elif event.files:
+        filed = _put_files(access, name, draft, event, key, file_name, record.output_uri)
     elif os.path.isdir(path):
         filed = _put_folder(access, name, draft, event, key, file_name, record.output_uri)
     else:
@@ -86,7 +88,29 @@ def _put_folder(
             weights.pack([base], base, packed)  # before there is a model: what can't be packed leaves none
             return _put(access, name, draft, _weights(event, key, packed, f"{file_name}.zip", uri, True))
     filed = _put(access, name, draft, _weights(event, key, Path(event.path), file_name, ""))
-    size = sum(path.stat().st_size for path in weights.files_below([base]))
+    return _with_size(access, name, filed, [base])
+
+
+def _put_files(
+    access: TaskAccess, name: str, draft: ModelRecord, event: Event, key: str, file_name: str, uri: str
+) -> Filed:
+    """Record a file with others that belong to it: by reference to it, or as a zip of all where they are copied."""
+    base = os.path.dirname(event.path)
+    paths = [Path(path) for path in (event.path, *event.files)]
+    if not uri:
+        filed = _put(access, name, draft, _weights(event, key, paths[0], file_name, ""))
+        return _with_size(access, name, filed, paths)
+    if event.kept:
+        paths = [Path(event.kept, os.path.relpath(path, base)) for path in paths]
+    with weights.temporary_folder() as place:
+        packed = Path(place) / "package.zip"
+        weights.pack(paths, Path(event.kept or base), packed)
+        return _put(access, name, draft, _weights(event, key, packed, f"{Path(file_name).stem}.zip", uri, True))
+
+
+def _with_size(access: TaskAccess, name: str, filed: Filed, paths: list[Path]) -> Filed:
+    """Record how large files are together that lie where they are."""
+    size = sum(path.stat().st_size for path in weights.files_below(paths))
     record = models.edit(
         access.ctx, filed.id, lambda old: replace(old, weights={**old.weights, "size_bytes": size}), "size",
         folder=filed.folder,
