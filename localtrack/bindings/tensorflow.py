@@ -5,6 +5,7 @@ Source: https://clear.ml/docs/latest/docs/integrations/tensorflow; tf.saved_mode
 
 from __future__ import annotations
 
+import glob
 from typing import Any
 
 from localtrack.bindings import BindingContext, Undo
@@ -29,7 +30,7 @@ def install(ctx: BindingContext) -> Undo:
         record_loads(ctx, module, "load_partial", TENSORFLOW, 0, "export_dir")
     else:
         for kind in (module.Checkpoint, module.CheckpointV1):
-            record_saves(ctx, kind, "_write", TENSORFLOW, 1, "file_prefix", find=index_of)
+            record_saves(ctx, kind, "_write", TENSORFLOW, 1, "file_prefix", find=index_of, files=_data_of)
             record_loads(ctx, kind, "read", TENSORFLOW, 1, "save_path", find=index_of)
     return ctx.patch.undo
 
@@ -38,3 +39,8 @@ def index_of(prefix: Any) -> str | None:
     """Return the one file that every checkpoint has: its index."""
     path = path_of(prefix)
     return None if path is None else f"{path}.index"
+
+
+def _data_of(index: str, _: Any) -> list[str]:
+    """Return the files that hold a checkpoint's values."""
+    return sorted(glob.glob(f"{glob.escape(index.removesuffix('.index'))}.data-*"))

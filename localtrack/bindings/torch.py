@@ -5,6 +5,7 @@ Source: https://clear.ml/docs/latest/docs/integrations/pytorch; torch.serializat
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -84,7 +85,16 @@ def _watch_exports(ctx: BindingContext, module: Any) -> None:
     """Record what ``export`` writes, and of a program that it returns what its ``save`` does."""
     for name in ("export", "export_compat"):
         if not ctx.patch.same_as_elsewhere(module, name):
-            record_saves(ctx, module, name, ONNX, 2, "f")
+            record_saves(ctx, module, name, ONNX, 2, "f", files=_data_of)
     program = vars(module).get("ONNXProgram")
     if program is not None:
-        record_saves(ctx, program, "save", ONNX, 1, "destination")
+        record_saves(ctx, program, "save", ONNX, 1, "destination", files=_data_of)
+
+
+def _data_of(path: str, _: Any) -> list[str]:
+    """Return the file beside an exported model that holds its weights; one that the model does not name is older."""
+    data = f"{path}.data"
+    if not os.path.isfile(data):
+        return []
+    with open(path, "rb") as file:
+        return [data] if os.fsencode(os.path.basename(data)) in file.read() else []

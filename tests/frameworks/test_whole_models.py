@@ -69,3 +69,39 @@ def test_states_of_accelerate_are_whole(run: Run, ctx: StoreContext) -> None:
     assert [entry["id"] for entry in ran.record.input_models] == [
         entry["id"] for entry in ran.record.output_models if entry["name"] == "state"
     ]
+
+
+CHECKPOINTS = """import tensorflow as tf
+checkpoint = tf.train.Checkpoint(w=tf.Variable([1.0]))
+manager = tf.train.CheckpointManager(checkpoint, "ck", max_to_keep=1)
+for _ in range(3): manager.save()
+checkpoint.restore(manager.latest_checkpoint)
+"""
+
+
+def test_checkpoints_of_tensorflow_are_whole(run: Run, ctx: StoreContext) -> None:
+    """A checkpoint is its index and its data, also where the manager has deleted both."""
+    ran = run(INIT + CHECKPOINTS, package="tensorflow")
+    assert stored(ctx, ran) == {
+        f"ckpt-{number}": {f"ckpt-{number}.index", f"ckpt-{number}.data-00000-of-00001"} for number in (1, 2, 3)
+    }
+    assert [entry["name"] for entry in ran.record.input_models] == ["ckpt-3"]
+
+
+ONNX = """import onnx
+from onnx import TensorProto, helper
+def model():
+    tensors = [helper.make_tensor(name, TensorProto.FLOAT, [2], b"12345678", raw=True) for name in ("v", "w")]
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2])
+    return helper.make_model(helper.make_graph([helper.make_node("Add", ["v", "w"], ["y"])], "g", [], [y], tensors))
+options = dict(save_as_external_data=True, size_threshold=0)
+onnx.save(model(), "one.onnx", location="one.data", **options)
+save(model(), "each.onnx", all_tensors_to_one_file=False, **options)
+onnx.save(model(), "plain.onnx")
+"""
+
+
+def test_onnx_with_data_in_other_files_is_whole(run: Run, ctx: StoreContext) -> None:
+    """The files that the graph names are stored with it; without such it is one file as before."""
+    found = stored(ctx, run("from onnx import save\n" + INIT + ONNX, package="onnx"))
+    assert found == {"one": {"one.onnx", "one.data"}, "each": {"each.onnx", "v", "w"}, "plain": {"plain.onnx"}}
