@@ -5,7 +5,7 @@ Source: docs/how-to/integrations.md, "Which task it is".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ from localtrack.bindings.model_hooks import files_of
 from localtrack.bindings.trainings import Trainings
 from localtrack.errors import InvalidValueError
 from localtrack.integrations.scopes import say_failed
+from localtrack.records.model import ModelRecord
+from localtrack.records.plain import replace
 from localtrack.runtime import current
 from localtrack.runtime.reporting import SessionReports
 from localtrack.runtime.starter import is_other_rank
@@ -185,7 +187,7 @@ class TaskHold:
         name: str = "",
         tags: tuple[str, ...] = (),
         metadata: Mapping[str, Any] | None = None,
-    ) -> None:
+    ) -> str:
         """Keep a saved file or folder as an output model: where the task's ``output_uri`` says, else in the store.
 
         What can't be kept is said.
@@ -198,11 +200,16 @@ class TaskHold:
                 that name.
             tags: replace those that it had.
             metadata: values to keep with it.
+
+        Returns:
+            The model's id; empty where none was kept.
         """
         task = self.start()
         if task is None or not path.exists():
-            return
+            return ""
         from localtrack.api.model import OutputModel
+
+        kept: list[str] = []
 
         def keep() -> None:
             files, called, where = files_of(self.context("models")), name or path.stem, str(path.absolute())
@@ -214,12 +221,26 @@ class TaskHold:
             model.connect(task, name=called)
             uri: Any = None if task.output_uri else True
             model.update_weights(str(path), upload_uri=uri, iteration=max(0, int(iteration)))
+            kept.append(str(model.id or ""))
             if tags:
                 model.tags = list(tags)
             for key, value in (metadata or {}).items():
                 model.set_metadata(key, str(value))
 
         self.attempt(f"model {path.name}", keep)
+        return kept[0] if kept else ""
+
+    def mark(self, model_id: str, marks: Sequence[str], among: Sequence[str]) -> None:
+        """Give a model tags of which the others of ``among`` go; those of somebody else stay. A failure is said."""
+        task = self.latest
+        if task is None:
+            return
+        from localtrack.services import models
+
+        def change(record: ModelRecord) -> ModelRecord:
+            return replace(record, tags=(*(tag for tag in record.tags if tag not in among), *marks))
+
+        self.attempt("tags", lambda: models.edit(task._ctx, model_id, change, "tags"))
 
     def attempt(self, place: str, action: Callable[[], object]) -> None:
         """Do something of which a failure must not end the training; the captures don't see what it does."""

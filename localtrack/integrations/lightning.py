@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = {"lightning.pytorch": "lightning", "pytorch_lightning": "pytorch_lightning"}
 _LOG_MODEL = (None, False, True, "all")
+_MARKS = ("latest", "best")
 
 
 def _package() -> str:
@@ -91,6 +92,8 @@ class LocaltrackLogger(_loggers.Logger):  # type: ignore[misc]  # the framework 
         self._prefix = prefix
         self._checkpoints: Any = None
         self._kept: dict[str, int] = {}
+        self._best: dict[str, str] = {}  # of each callback
+        self._marked: dict[str, tuple[str, tuple[str, ...]]] = {}
         _watch_trainers()
         models = frozenset() if log_model is None else frozenset({explicit.MODELS})
         self.localtrack_takes = frozenset({explicit.SCALARS, explicit.PARAMETERS}) | models
@@ -193,17 +196,32 @@ class LocaltrackLogger(_loggers.Logger):  # type: ignore[misc]  # the framework 
             **getattr(callback, "best_k_models", {}),
         }
         found = [(Path(name).stat().st_mtime_ns, name) for name in scores if name and Path(name).exists()]
-        for at, name in sorted(found):
-            if self._kept.get(name) == at:
-                continue
-            self._kept[name] = at
+        new = [(at, name) for at, name in sorted(found) if self._kept.get(name) != at]
+        self._kept.update({name: at for at, name in new})
+        self._best[str(getattr(callback, "state_key", ""))] = best  # Lightning tells callbacks of a trainer apart by it
+        for _, name in new:
             known = {
                 "score": number_of(scores[name]), "monitor": getattr(callback, "monitor", None),
                 "mode": getattr(callback, "mode", None),
             }  # fmt: skip
             metadata = {key: item for key, item in known.items() if item is not None}
-            tags = ("latest", "best") if name == best else ("latest",)
-            self._hold.model(Path(name), PYTORCH, _step_of(name, callback), tags=tags, metadata=metadata)
+            marks = self._marks_of(name)
+            model_id = self._hold.model(Path(name), PYTORCH, _step_of(name, callback), tags=marks, metadata=metadata)
+            self._marked[name] = (model_id, marks)
+        self._mark_again()
+
+    def _marks_of(self, name: str) -> tuple[str, ...]:
+        """Return what a checkpoint is now: the latest of all, the best of a callback, both or neither."""
+        latest = max(self._kept, key=lambda one: (self._kept[one], one))
+        return (*(["latest"] if name == latest else []), *(["best"] if name in self._best.values() else []))
+
+    def _mark_again(self) -> None:
+        """Take the tags from those that are no longer what these say, and give them to those that are now."""
+        for name, (model_id, marks) in self._marked.items():
+            now = self._marks_of(name)
+            if model_id and now != marks:
+                self._hold.mark(model_id, now, _MARKS)
+                self._marked[name] = (model_id, now)
 
 
 def _step_of(path: str, callback: Any) -> int:

@@ -127,6 +127,32 @@ def test_checkpoints_are_kept_as_models(option: Any, names: set[str]) -> None:
     assert all(Path(model.get_local_copy()).exists() for model in models.values())
 
 
+def test_only_the_current_checkpoints_are_latest_and_best() -> None:
+    """Of all that were kept one is the latest and one the best, also in a second training; a tag of the user's stays."""
+    logger = make("p", "n", log_model="all")
+    callback = pl.callbacks.ModelCheckpoint(monitor="by_hand", save_top_k=2, save_last=True, filename="{epoch}")
+
+    class Scored(Tiny):
+        def on_validation_epoch_end(self) -> None:
+            self.log("by_hand", [2.0, 1.0, 3.0, 0.5][self.current_epoch])
+
+        def on_train_epoch_end(self) -> None:
+            for model in self.logger.experiment.models["output"]:
+                model.tags = [*model.tags, "mine"] if "mine" not in model.tags else model.tags
+
+        def on_train_end(self) -> None:
+            found.update({model.name: set(model.tags) - {"mine"} for model in self.logger.experiment.models["output"]})
+
+    found: dict[str, set[str]] = {}
+    own = trainer(logger, epochs=3, callbacks=[callback])
+    own.fit(Scored())
+    assert found == {"n - epoch=0": set(), "n - epoch=1": {"best"}, "n - last": {"latest"}}
+    again = trainer(logger, epochs=4, callbacks=[callback])
+    again.fit(Scored(), ckpt_path=callback.last_model_path)
+    assert found == {"n - epoch=0": set(), "n - epoch=1": set(), "n - epoch=3": {"best"}, "n - last": {"latest"}}
+    assert all("mine" in model.tags for model in only_task().models["output"] if model.name[-1] in "01")
+
+
 @pytest.mark.parametrize(("option", "count"), [(None, 1), (True, 1), ("all", 1), (False, 0)])
 def test_explicit_and_automatic_record_nothing_twice(start: Any, tmp_path: Path, option: Any, count: int) -> None:
     """Beside a TensorBoard logger in a captured run: each curve, parameter and model once; afterwards all is captured again."""
