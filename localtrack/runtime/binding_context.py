@@ -5,6 +5,7 @@ Source: docs/contributing.md, "A binding"; ClearML's auto_connect_frameworks.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
@@ -77,12 +78,19 @@ class BindingContext:
         return self.choice.get(name, default) if isinstance(self.choice, Mapping) else default
 
     def allows_file(self, path: str | os.PathLike[str]) -> bool:
-        """Tell whether a file is to be recorded: it is, unless wildcards were given and none fits path or name."""
+        """Tell whether a file is to be recorded: it is, unless wildcards were given and none fits it.
+
+        They may fit its path, its path relative to the folder that the script is in now, or its name.
+        """
         wildcards = [self.choice] if isinstance(self.choice, str) else self.choice
         if not isinstance(wildcards, (list, tuple)) or not wildcards:
             return True
         text = os.fspath(path)
-        return any(fnmatch(text, str(w)) or fnmatch(os.path.basename(text), str(w)) for w in wildcards)
+        spellings = {text, os.path.basename(text)}
+        if "://" not in text:
+            with contextlib.suppress(OSError):  # the folder is gone
+                spellings.add(os.path.relpath(text))
+        return any(fnmatch(one, str(wildcard).removeprefix("./")) for wildcard in wildcards for one in spellings)
 
     def failed(self, place: str, error: Exception) -> None:
         """Record that something of this binding failed; it is said once for each place."""

@@ -208,10 +208,19 @@ def test_choices(frameworks, expected):
         (["*.ckpt", "x/*"], "x/model.pt", True),
         (["*.ckpt"], "x/model.pt", False),
         ("*.ckpt", "x/model.pt", False),
+        ("models/*.json", "{here}/models/a.json", True),
+        ("./models/*.json", "{here}/models/a.json", True),
+        ("../models/*.json", "{here}/../models/a.json", True),
+        ("{here}/models/*", "{here}/models/a.json", True),
+        ("models/*.json", "{here}/other/models/a.json", False),
+        ("models/*.json", "s3://bucket/models/a.json", False),
     ],
 )
-def test_wildcards(choice, path, allowed):
-    """A file is recorded when a wildcard fits its path or its name, or when there are none."""
+def test_wildcards(tmp_path, monkeypatch, choice, path, allowed):
+    """A file is recorded when a wildcard fits its path, also from where the script is, or its name, or when there are none."""
+    monkeypatch.chdir(tmp_path)
+    path = path.format(here=tmp_path)
+    choice = choice.format(here=tmp_path) if isinstance(choice, str) else choice
     context = BindingContext("n", types.ModuleType("m"), choice, failed=lambda *args: None)
     assert context.allows_file(path) is allowed
 
