@@ -71,6 +71,7 @@ class ClickHook:
                 frame.f_locals.get("contexts") if frame.f_globals.get("__name__") == self._core.__name__ else None
             )
             for one in contexts if isinstance(contexts, list) else ():
+                self._hide(one)
                 self._remember(one)
             frame = frame.f_back
         find = getattr(
@@ -79,6 +80,9 @@ class ClickHook:
         context = find(silent=True) if callable(find) else None
         if context is not None:
             self._record(context)
+        while context is not None:
+            self._hide(context)
+            context = context.parent
 
     def _groups(self) -> Iterator[type]:
         """Yield the classes of click, and of Typer where it is loaded, that choose a command."""
@@ -94,6 +98,7 @@ class ClickHook:
 
     def _wrap_parse(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def parse_args(command: Any, context: Any, args: list[str]) -> Any:
+            self._hide(context)  # also where the parse fails
             rest = original(command, context, args)
             try:
                 self._remember(context)
@@ -103,6 +108,15 @@ class ClickHook:
             return rest
 
         return parse_args
+
+    def _hide(self, context: Any) -> None:
+        """Mask what the command line gives to options of a command that are typed unseen."""
+        try:
+            hidden = [one for one in context.command.params if getattr(one, "hide_input", False)]
+            if hidden:
+                hide_options(self._feed.session, [name for one in hidden for name in (*one.opts, *one.secondary_opts)])
+        except Exception as error:  # the binding border
+            self._ctx.failed("parse_args", error)
 
     def _remember(self, context: Any) -> None:
         """Keep what a command of a chain was given, for when the next one is parsed."""
@@ -134,8 +148,6 @@ class ClickHook:
             return
         chosen = self._links(context)
         tree = CommandTree(root.command, root.info_name)
-        hidden = [one for link in chosen for one in link.command.params if getattr(one, "hide_input", False)]
-        hide_options(self._feed.session, [name for one in hidden for name in (*one.opts, *one.secondary_opts)])
         values: dict[str, Parsed] = {}
         for key, command in tree.commands.items():
             if key and command is not root.command:

@@ -234,6 +234,13 @@ def test_hidden_input_is_in_no_record(ctx: StoreContext, tmp_path: Path, where: 
     assert [path for path in files if b"g3h" in path.read_bytes()] == []
 
 
+def test_hidden_input_of_a_parse_that_fails_is_masked(ctx: StoreContext, tmp_path: Path) -> None:
+    """What is wrong with another option does not show it."""
+    run(ctx, write(tmp_path, "before"), "train", "--password", "g3h", "--lr", "x", "d", code=2)
+    (row,) = ctx.index.rows()
+    assert tasks.read(ctx, row.id).script["argv"] == ["train", "--password", "********", "--lr", "x", "d"]
+
+
 def test_excluded_arguments_stay_out(ctx: StoreContext, tmp_path: Path) -> None:
     """``auto_connect_arg_parser`` names arguments alone or with their command, and ``*`` stands for the rest."""
     run(
