@@ -247,21 +247,24 @@ class ParseSession:
         """Let ``parser`` do without what is stored; return the arguments to parse."""
         argv = list(sys.argv[1:] if args is None else args)
         has_positionals = any(not token.startswith(tuple(parser.prefix_chars)) for token in argv)
-        commands: list[tuple[argparse._SubParsersAction[Any], str]] = []
+        commands: list[tuple[str, argparse._SubParsersAction[Any], str]] = []
         actions = [(key, action) for key, action in self._tree.arguments(parser) if key in self._overrides]
         for key, action in actions:
             relaxed.set(action, "required", False)
             if isinstance(action, argparse._SubParsersAction):
                 if isinstance(self._overrides[key], str) and self._overrides[key]:
-                    commands.append((action, str(self._overrides[key])))
+                    commands.append((key, action, str(self._overrides[key])))
             elif not action.option_strings and not has_positionals:
                 # Its value is stored, so it must not swallow the name of a sub-command that is fed in.
                 relaxed.bypass(action)
         for group in parser._mutually_exclusive_groups:
             if group.required and any(action is one for one in group._group_actions for _, action in actions):
                 relaxed.set(group, "required", False)
-        for action, command in commands:
-            argv = _choose_command(argv, action._name_parser_map, command)
+        for key, action, command in commands:
+            chosen = _choose_command(argv, action._name_parser_map, command)
+            if chosen is not argv:
+                argv = chosen
+                self._overridden[key] = None
         return argv
 
     def _apply(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, relaxed: _Relaxed) -> None:

@@ -5,10 +5,12 @@ Source: ClearML's argparse binding, measured.
 
 from __future__ import annotations
 
+import sys
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from localtrack.capture.arguments import ArgparseHook, ParsedArguments, describe_kept, find_parsed
+from localtrack.capture.secrets import masked_argument
 from localtrack.errors import LocaltrackError
 from localtrack.records.parameters import ARGUMENT_SECTION, Entry, entry
 from localtrack.runtime import early_parses
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 SECTION = ARGUMENT_SECTION
 _active: ArgparseHook | None = None
+_said: set[str] = set()
 
 
 class ArgumentFeed:
@@ -49,6 +52,7 @@ class ArgumentFeed:
         self._hook.uninstall()
 
     def _record(self, parsed: ParsedArguments) -> None:
+        _say_overridden(parsed)
         entries: dict[str, Entry] = {}
         for name, value in parsed.values.items():
             if self._session.options.wants_argument(name):
@@ -60,6 +64,16 @@ class ArgumentFeed:
             self._session.record_inputs(lambda record: parameters.merged(record, entries), "arguments")
         except (LocaltrackError, OSError) as error:
             self._session.writer.say_once("arguments", f"the arguments were not recorded: {error}")
+
+
+def _say_overridden(parsed: ParsedArguments) -> None:
+    """Say, once for each value, that the script gets a stored one instead of its own."""
+    for name in parsed.overridden:
+        value = masked_argument(name, parsed.values.get(name))
+        text = f"localtrack: parameter {SECTION}/{name} is {value!r}, as the task has it\n"
+        if text not in _said:
+            _said.add(text)
+            sys.stderr.write(text)
 
 
 def replace_early_hook(hook: ArgparseHook | None) -> None:
@@ -83,7 +97,7 @@ def install_early(task_id: str) -> None:
         return  # Task.init meets the same error and says it
     stored = parameters.fed_values(record, SECTION)
     if stored:
-        replace_early_hook(ArgparseHook(lambda parsed: None, stored, lambda name: True))
+        replace_early_hook(ArgparseHook(_say_overridden, stored, lambda name: True))
     from localtrack.runtime.early_bindings import start_early_bindings
 
     start_early_bindings()

@@ -72,6 +72,8 @@ def test_arguments_are_recorded_and_fed_back(ctx: StoreContext, tmp_path: Path, 
     bootstrap = [sys.executable, "-m", "localtrack.runtime.bootstrap", str(script)]
     second = execute(ctx, bootstrap, tmp_path, LOCALTRACK_TASK_ID=clone.id)
     assert got(second) == 'GOT [0.25, true, [3, 4], "other"]'
+    for told in ("lr is 0.25", "deep is True", "sizes is [3, 4]", "data is 'other'"):
+        assert second.stderr.count(f"localtrack: parameter Args/{told}, as the task has it\n") == 1
     ran = tasks.read(ctx, clone.id)
     assert ran.status == "completed"
     assert parameters.as_values(ran)["Args/lr"] == 0.25
