@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -245,7 +246,7 @@ class ParseSession:
 
     def _relax(self, parser: argparse.ArgumentParser, args: Any, relaxed: _Relaxed) -> Any:
         """Let ``parser`` do without what is stored; return the arguments to parse."""
-        argv = list(sys.argv[1:] if args is None else args)
+        argv = _without_missing_files(parser, list(sys.argv[1:] if args is None else args))
         has_positionals = any(not token.startswith(tuple(parser.prefix_chars)) for token in argv)
         commands: list[tuple[str, argparse._SubParsersAction[Any], str]] = []
         actions = [(key, action) for key, action in self._tree.arguments(parser) if key in self._overrides]
@@ -362,6 +363,20 @@ def describe_namespace(
     }
     types = {key: "str" if value is None else type(value).__name__ for key, value in values.items()}
     return ParsedArguments(values, types, dict.fromkeys(values, ""), "", tuple(overridden), namespace, None)
+
+
+def _without_missing_files(parser: argparse.ArgumentParser, argv: list[str]) -> list[str]:
+    """Return ``argv`` without files of arguments that are not here: what they held is stored, and wins."""
+    prefixes = tuple(parser.fromfile_prefix_chars or ())
+    result: list[str] = []
+    for token in argv:
+        if not prefixes or not token.startswith(prefixes) or os.path.exists(token[1:]):
+            result.append(token)
+            continue
+        option = parser._option_string_actions.get(result[-1]) if result else None
+        if option is not None and (option.nargs is None or option.nargs == "+" or option.nargs == 1):
+            result.pop()  # the file held its value
+    return result
 
 
 def _choose_command(argv: list[str], children: Mapping[str, argparse.ArgumentParser], command: str) -> list[str]:

@@ -291,6 +291,37 @@ def test_optional_positionals_keep_their_defaults(argv: list[str]) -> None:
         assert again.overridden == ()
 
 
+def test_files_of_arguments_may_be_missing(tmp_path: Path) -> None:
+    """A clone has every value that a file gave, and does without it; one that is here is read, and loses to what is stored."""
+
+    def build() -> argparse.ArgumentParser:
+        parser = argparse.ArgumentParser(fromfile_prefix_chars="@")
+        parser.add_argument("--lr", type=float, default=0.1)
+        parser.add_argument("--n", type=int)
+        parser.add_argument("command")
+        parser.add_argument("rest", nargs="*", type=int)
+        return parser
+
+    file, value = tmp_path / "args.txt", tmp_path / "value.txt"
+    file.write_text("--lr\n0.4\n")
+    value.write_text("3")
+    argv = ["run", f"@{file}", "--n", f"@{value}"]
+    with watching() as seen:
+        first = build().parse_args(argv)
+    (parsed,) = seen
+    assert (first.lr, first.n) == (0.4, 3)
+    for changed in ({}, {"lr": 0.7}):
+        with watching({**parsed.values, **changed}):
+            found = build().parse_args(argv)
+            assert vars(found) == {**vars(first), **changed}
+            file.unlink(missing_ok=True)
+            value.unlink(missing_ok=True)
+            assert vars(build().parse_args(argv)) == {**vars(first), **changed}
+            assert vars(build().parse_intermixed_args(argv)) == {**vars(first), **changed}
+    with watching(), pytest.raises(SystemExit):
+        build().parse_args(argv)
+
+
 def test_the_command_line_loses_to_what_is_stored_and_unknown_rest_stays() -> None:
     """Stored values win; unknown arguments come back as they were given."""
     parser = argparse.ArgumentParser()
