@@ -8,11 +8,11 @@ Source: docs/how-to/integrations.md, "Beside the automatic captures".
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from localtrack.runtime import explicit
+from localtrack.runtime.own_words import say
 from localtrack.runtime.patches import Patches
 
 #: Returns the callbacks or loggers of a call of a function that trains.
@@ -98,6 +98,4 @@ def wrap(owner: Any, names: Iterable[str], wrapper: Callable[..., Any]) -> None:
 
 def say_failed(place: str, error: Exception) -> None:
     """Say that something of an integration failed; the framework's call goes on."""
-    stream = sys.__stderr__
-    if stream is not None:
-        stream.write(f"localtrack: integration, {place}: {type(error).__name__}: {error}. The training goes on.\n")
+    say(f"integration, {place}: {type(error).__name__}: {error}. The training goes on.")

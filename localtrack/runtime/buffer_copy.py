@@ -70,22 +70,23 @@ class BufferCopy:
 
     Args:
         stream: the text stream.
-        gate: what stands before it.
 
     Attributes:
+        gate: what stands before it; set before the first print.
         is_open: whether what is printed is copied here.
         is_busy: whether whoever comes to the gate has to ask by :meth:`arrive`.
         is_ending: whether the next that comes to the gate has to end it.
         is_file: whether the stream leads to a regular file.
     """
 
-    def __init__(self, stream: io.TextIOWrapper, gate: Gate) -> None:
+    gate: Gate
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
         self.is_open = False
         self.is_busy = False
         self.is_ending = False
         self.is_file = False
-        self._stream = stream
-        self._gate = gate
+        self._stream: Any = stream
         self._buffer: Any = None
         self._fan: Any = None
         self._taken: list[bytes] = []
@@ -149,7 +150,7 @@ class BufferCopy:
                 taken.clear()  # the lines that the stream held back were recorded when they were printed
                 self._taken = taken
                 self.is_open = True
-                self._gate.open()
+                self.gate.open()
         finally:
             if not self.is_open:
                 self._give_back()
@@ -164,7 +165,7 @@ class BufferCopy:
             OSError: the stream's own, as the next print would meet it.
         """
         self._is_retired = self._is_retired or for_good
-        if not for_good and (not self.is_open or self._gate.is_held_open()):
+        if not for_good and (not self.is_open or self.gate.is_held_open()):
             return
         lock = self._switching
         if self._switcher == threading.get_ident() or not lock.acquire(timeout=_SWITCH_WAIT_S):
@@ -172,7 +173,7 @@ class BufferCopy:
         try:
             if self.is_open:
                 self._switcher, self.is_open = threading.get_ident(), False
-                self._gate.shut()
+                self.gate.shut()
                 try:
                     self._hand_on()
                 finally:
@@ -184,9 +185,9 @@ class BufferCopy:
 
     def end_with_the_next(self) -> None:
         """Let the next that comes to the gate end it, unless somebody would pass by the gate."""
-        if not self.is_ending and not self._gate.is_held_open():
+        if not self.is_ending and not self.gate.is_held_open():
             self.is_ending = True
-            self._gate.shut()
+            self.gate.shut()
 
     def arrive(self) -> None:
         """Wait while copying begins or ends in another thread.
@@ -216,11 +217,17 @@ class BufferCopy:
         self._switcher = 0
         if self.is_open:
             self.is_open = False
-            self._gate.shut()
+            self.gate.shut()
         self._give_back()
         self.is_busy = self.is_ending = False
         self._failed = None
         self._taken = []
+
+    def retire(self) -> None:
+        """When all is over: hold neither the stream nor what stands before it."""
+        self.forget()
+        self._is_retired = True
+        self._stream = self.gate = self._fan = None  # type: ignore[assignment]
 
     def push(self) -> None:
         """Let the stream hand on what it holds back for a file, so that it is in the copy; by a thread of ours."""

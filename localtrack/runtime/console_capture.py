@@ -5,6 +5,7 @@ Source: ClearML's ``auto_connect_streams``; docs/explanation/runs.md, "The conso
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,7 @@ class ConsoleCapture:
             self._tee.rebind(_write_to_current)
             child_processes.before_results(self._tee.settle)
             child_processes.at_end(self._tee.flush_partials)
+            atexit.register(self._tee.leave)
         if self._descriptors is not None:
             self._descriptors.abandon()
 

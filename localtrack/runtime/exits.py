@@ -94,6 +94,10 @@ class ExitWatch:
             self._undo.pop()()
         self._frame = None
 
+    def abandon(self) -> None:
+        """In a forked child: hold nothing of the script, which the parent's threads would keep there for ever."""
+        self._frame = None
+
     def keep_interrupt(self) -> None:
         """Let an interrupted interpreter still die by SIGINT.
 

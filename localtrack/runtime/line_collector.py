@@ -45,6 +45,10 @@ def collapse(line: str) -> str:
     return re.sub(_LEFT_OF_DRAWING, "", line) if "\x1b" in line else line
 
 
+def _ignore(code: str, texts: list[str]) -> None:
+    """The sink of what nobody records."""
+
+
 def _collapsed(lines: str) -> str:
     return "\n".join([collapse(line) for line in lines.split("\n")])
 
@@ -277,6 +281,13 @@ class LineCollector:
         self._partial = ""
         self.sink = sink
 
+    def retire(self) -> None:
+        """When all is over: record nothing any more, and hold no stream."""
+        copy, self.copy = self.copy, None
+        if copy is not None:
+            copy.retire()
+        self.rebind(_ignore)
+
     def end_copy(self, *, for_good: bool = False) -> None:
         """Copy below the stream no more, and record what is left of it before what is printed from now on.
 
@@ -320,9 +331,12 @@ class Pace:
         self._collectors = collectors
         self._begun = threading.Event()
         self._thread: threading.Thread | None = None
+        self._is_over = False
 
     def begin(self) -> bool:
         """Start, or go on; False where no thread can be started any more."""
+        if self._is_over:
+            return False
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="localtrack-console", daemon=True)
             try:
@@ -333,6 +347,12 @@ class Pace:
         self._begun.set()
         return True
 
+    def stop(self) -> None:
+        """Let the thread end, which nobody waits for."""
+        self._is_over = True
+        self._collectors = ()
+        self._begun.set()
+
     def forget(self) -> None:
         """In a forked child: the thread is the parent's."""
         self._thread = None
@@ -342,10 +362,13 @@ class Pace:
         begun = self._begun
         while begun.wait():
             begun.clear()
+            if self._is_over:
+                return
             time.sleep(PACE_S)
-            for collector in self._collectors:
+            collectors = tuple(self._collectors)
+            for collector in collectors:
                 collector.keep_pace()
-            if any(collector.is_paced for collector in self._collectors):
+            if any(collector.is_paced for collector in collectors):
                 begun.set()
-                for collector in self._collectors:
+                for collector in collectors:
                     collector.rest()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from localtrack.runtime import descriptors
 from localtrack.runtime.ownership import CAPTURED_VARIABLE
-from localtrack.runtime.tee import TeeStream
+from localtrack.runtime.tee import is_recorded
 
 DEFAULT_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 
@@ -39,7 +39,7 @@ def captured_logging(sink: Callable[[str, list[str]], None]) -> Iterator[None]:
     root = logging.getLogger()
     streams = [handler.stream for handler in root.handlers if isinstance(handler, logging.StreamHandler)]
     places = descriptors.captured_places() if CAPTURED_VARIABLE in os.environ else frozenset()
-    if any(isinstance(stream, TeeStream) or descriptors.leads_to(stream, places) for stream in streams):
+    if any(is_recorded(stream) or descriptors.leads_to(stream, places) for stream in streams):
         yield
         return
     handler = _ConsoleHandler(sink)

@@ -8,7 +8,6 @@ Source: docs/decisions/0011-ranks-meet-in-the-store.md; docs/format/v1.md, "Laun
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from localtrack.records.status import Status
 from localtrack.records.task import TaskRecord
 from localtrack.runtime import current
 from localtrack.runtime.monitor import MonitorOptions
+from localtrack.runtime.own_words import say
 from localtrack.runtime.ownership import CHILD, agent_task, open_record, storable_frameworks
 from localtrack.runtime.session import Session, SessionOptions
 from localtrack.runtime.writer import process_identity
@@ -266,6 +266,4 @@ def follow(ctx: StoreContext, launch: Launch, found: Joined, asked: SessionOptio
 
 
 def _say(launch: Launch, text: str) -> None:
-    stream = sys.__stderr__
-    if stream is not None:
-        stream.write(f"localtrack: rank {launch.rank} of {launch.size} ({launch.kind}) {text}\n")
+    say(f"rank {launch.rank} of {launch.size} ({launch.kind}) {text}")

@@ -18,6 +18,7 @@ from localtrack.records.task import TaskRecord
 from localtrack.records.values import UnstorableValueError, encode
 from localtrack.runtime import current
 from localtrack.runtime.exits import Outcome
+from localtrack.runtime.own_words import say
 from localtrack.runtime.ownership import OWNER
 from localtrack.runtime.session import Session
 from localtrack.services import lifecycle, parameters, tasks
@@ -87,7 +88,7 @@ def _hand_over(session: Session, queue_name: str | None) -> str:
         lifecycle.reset(session.ctx, session.task_id)
         tasks.edit(session.ctx, session.task_id, lifecycle.without_development, "execute remotely")
     where = f"goes on in queue {queue_name}" if queue_name else "is a draft now"
-    _say(f"task {session.task_id} {where}; this process ends")
+    say(f"task {session.task_id} {where}; this process ends")
     return session.task_id
 
 
@@ -96,15 +97,10 @@ def _send_copy(session: Session, queue_name: str | None) -> str:
     copy = tasks.clone(session.ctx, session.task_id)
     if queue_name:
         lifecycle.enqueue(session.ctx, copy.id, queue_name)
-    _say(
+    say(
         f"task {copy.id}, a copy of {session.task_id}, {f'goes on in queue {queue_name}' if queue_name else 'is a draft'}"
     )
     return copy.id
-
-
-def _say(text: str) -> None:
-    if sys.__stderr__ is not None:
-        sys.__stderr__.write(f"localtrack: {text}\n")
 
 
 def leave() -> NoReturn:

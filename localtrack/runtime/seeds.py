@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from localtrack.runtime.own_words import say
+
 _seed: int | None = None
 _done: set[str] = set()
 
@@ -34,16 +36,15 @@ def apply() -> None:
     fresh = [name for name in _SEEDERS if name not in _done and (name == "random" or name in sys.modules)]
     seeded = [name for name in fresh if _try(name, _seed)]
     _done.update(fresh)
-    if seeded and sys.__stderr__ is not None:
-        sys.__stderr__.write(f"localtrack: seeded {', '.join(seeded)} with {_seed}, as asked by Task.set_random_seed\n")
+    if seeded:
+        say(f"seeded {', '.join(seeded)} with {_seed}, as asked by Task.set_random_seed")
 
 
 def _try(name: str, seed: int) -> bool:
     try:
         _SEEDERS[name](sys.modules.get(name), seed)
     except Exception as error:  # the capture border: a library may be half imported
-        if sys.__stderr__ is not None:
-            sys.__stderr__.write(f"localtrack: seeding {name} failed: {type(error).__name__}: {error}\n")
+        say(f"seeding {name} failed: {type(error).__name__}: {error}")
         return False
     return True
 

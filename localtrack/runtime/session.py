@@ -461,6 +461,8 @@ class Session:
         self.closed = True
         if self._signals is not None:
             self._signals.abandon()
+        if self._exits is not None:
+            self._exits.abandon()
         self.writer.forget()
         if self.bindings is not None:
             self.bindings.renew_lock()

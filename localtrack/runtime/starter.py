@@ -26,6 +26,7 @@ from localtrack.runtime import current, seeds
 from localtrack.runtime.console_capture import stream_choice
 from localtrack.runtime.kernels import notebook_file
 from localtrack.runtime.monitor import check_monitor_class, monitor_options
+from localtrack.runtime.own_words import say
 from localtrack.runtime.ownership import CHILD, OWNER, agent_task, claim_run, open_record, parent_of, parents_frameworks
 from localtrack.runtime.session import Session, SessionOptions
 from localtrack.services import lifecycle, reuse, tasks
@@ -154,7 +155,7 @@ def _restart(
         return None
     session = _run(ctx, tasks.folder_of(ctx, record.id), record, request, frame, remote=False, force=True)
     session.asked = asked
-    _say(f"torchrun has started this process again: it goes on with task {record.id}")
+    say(f"torchrun has started this process again: it goes on with task {record.id}")
     return Started(session, earlier.iteration_offset)
 
 
@@ -279,7 +280,7 @@ def _resume(
     else:
         task_id = _last_id(ctx, project, name, kind)
         if not task_id:
-            _say(f"no earlier task {project}/{name} to continue: a new one is made")
+            say(f"no earlier task {project}/{name} to continue: a new one is made")
             return None
     folder = tasks.folder_of(ctx, task_id)
     record = tasks.read(ctx, task_id, folder)
@@ -292,7 +293,7 @@ def _resume(
     session = _run(ctx, folder, record, request, frame, remote=False)
     session.asked = (project, name, kind)
     offset = _offset(session.record_at_start, request)
-    _say(f"continuing task {task_id} ({record.project}/{record.name}); {offset} is added to iterations")
+    say(f"continuing task {task_id} ({record.project}/{record.name}); {offset} is added to iterations")
     return Started(session, offset)
 
 
@@ -308,7 +309,7 @@ def _begin(ctx: StoreContext, request: InitRequest, project: str, name: str, kin
     task_id = _reusable(ctx, request, project, name, kind)
     if task_id:
         renewed = lifecycle.reset(ctx, task_id, reason="reused", renewed=lambda old: _blank(old, request))
-        _say(
+        say(
             f"reusing task {task_id}: what its last run left is in the trash "
             f"(`localtrack restore {renewed.entry}` brings it back; reuse_last_task_id=False keeps runs apart)"
         )
@@ -393,7 +394,7 @@ def _start(session: Session, frame: FrameType) -> None:
         raise
     seeds.apply()
     record = session.record_at_start
-    _say(f"task {record.id} ({record.project}/{record.name}) in {session.folder}")
+    say(f"task {record.id} ({record.project}/{record.name}) in {session.folder}")
 
 
 def _options(request: InitRequest, *, remote: bool) -> SessionOptions:
@@ -492,9 +493,3 @@ def argument_entries(pairs: Sequence[tuple[str, str]]) -> dict[str, Entry]:
         return {f"Args/{name}": entry(parse_text(v) if isinstance(v, str) else v) for name, v in pairs}
     except (TypeError, ValueError):
         raise InvalidValueError("argparse_args must be a list of (name, value) pairs") from None
-
-
-def _say(text: str) -> None:
-    stream = sys.__stderr__
-    if stream is not None:
-        stream.write(f"localtrack: {text}\n")

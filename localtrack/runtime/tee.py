@@ -5,17 +5,22 @@ Source: ClearML's console capture, measured; docs/format/v1.md, "console/<writer
 
 from __future__ import annotations
 
+import io
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO
 
 from localtrack.runtime.buffer_copy import BufferCopy
 from localtrack.runtime.line_collector import PARTIAL_FLUSH_S, LineCollector, Pace, Sink
 
 if TYPE_CHECKING:
-    import io
     import logging
+
+Write = Callable[[str], int]
+
+_patched: weakref.WeakSet[Any] = weakref.WeakSet()  # the streams whose own ``write`` records
 
 
 class LoggingMark:
@@ -57,54 +62,57 @@ class LoggingMark:
         return getattr(self._thread, "depth", 0) > 0
 
 
-class _TeeGate:
-    """Puts the original's ``write`` in the place of a tee's, and takes it away, unless somebody put another there."""
+class _Gate:
+    """Puts a stream's own ``write`` in the places of the one that records, and takes it away, unless somebody put another there.
 
-    def __init__(self, tee: TeeStream, original: TextIO) -> None:
-        self._tee = tee
-        self._passing = original.write
+    Args:
+        passing: the stream's own.
+        recording: the one that records.
+        places: the objects that have it as an attribute.
+    """
+
+    def __init__(self, passing: Write, recording: Write, places: list[Any]) -> None:
+        self._passing = passing
+        self._recording = recording
+        self._places = places
+        self._own = sys.maxsize
+
+    def count_own(self) -> None:
+        """Note how many hold the stream's own while all is in place and nobody else can have it."""
+        self._own = sys.getrefcount(self._passing)
 
     def open(self) -> None:
-        """Let the original's ``write`` stand there."""
-        if self._tee.write is self._tee.recording:
-            self._tee.write = self._passing
+        """Let the stream's own ``write`` stand there."""
+        self._put(self._recording, self._passing)
 
     def shut(self) -> None:
-        """Let the tee's stand there again."""
-        if self._tee.write is self._passing:
-            self._tee.write = self._tee.recording
+        """Let the one that records stand there again."""
+        self._put(self._passing, self._recording)
 
     def is_held_open(self) -> bool:
-        """Tell whether anybody keeps the original's, beside the tee, this object and this call."""
-        return sys.getrefcount(self._passing) > 3
+        """Tell whether anybody keeps the stream's own, beside ours and the places."""
+        standing = sum(vars(place).get("write") is self._passing for place in self._places)
+        return sys.getrefcount(self._passing) > self._own + standing
+
+    def _put(self, old: Write, new: Write) -> None:
+        for place in self._places:
+            if vars(place).get("write") is old:
+                vars(place)["write"] = new
 
 
 class TeeStream:
     """Stands where ``sys.stdout`` or ``sys.stderr`` stood: everything goes to the original, a copy to the collector.
 
-    Its ``write`` is made for each; ``recording`` is the same one, for the gate.
-
     Args:
         original: the stream that stood there.
         collector: gets the copy.
-        is_wanted: whether a write that is made now is copied; every one without.
-        may_copy_below: whether a flood may be copied below the stream: only for one tee of a stream.
+        write: writes to the original and records; what the gate finds as ``recording``.
     """
 
-    def __init__(
-        self,
-        original: TextIO,
-        collector: LineCollector,
-        is_wanted: Callable[[], bool] | None = None,
-        *,
-        may_copy_below: bool = True,
-    ) -> None:
+    def __init__(self, original: TextIO, collector: LineCollector, write: Write) -> None:
         self._original = original
         self._collector = collector
-        if is_wanted is None and may_copy_below and BufferCopy.suits(original):
-            gate = _TeeGate(self, original)
-            collector.copy = BufferCopy(cast("io.TextIOWrapper", original), gate)
-        self.write = self.recording = _writing(original, collector, is_wanted)
+        self.write = self.recording = write
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write several texts."""
@@ -120,6 +128,14 @@ class TeeStream:
             self._collector.end_copy(for_good=name != "reconfigure")
         return getattr(self._original, name)
 
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """The original's class: scripts ask for it before they call ``reconfigure``."""
+        return type(self._original)
+
+    def __repr__(self) -> str:
+        return repr(self._original)
+
     def __iter__(self) -> Any:
         return iter(self._original)
 
@@ -131,9 +147,16 @@ class TeeStream:
         self._original.__exit__(*details)
 
 
-def _writing(original: TextIO, collector: LineCollector, is_wanted: Callable[[], bool] | None) -> Callable[[str], int]:
+def is_recorded(stream: Any) -> bool:
+    """Tell whether what is written to a stream is in the console log."""
+    try:
+        return isinstance(stream, TeeStream) or stream in _patched
+    except TypeError:  # one that has no hash
+        return False
+
+
+def _writing(passing: Write, collector: LineCollector, copy: BufferCopy | None) -> Write:
     """Return what stands for the stream's ``write``: a closure, as each print makes two of these calls."""
-    copy = collector.copy
     waiting = collector.waiting
     put_by = waiting.append
 
@@ -145,22 +168,52 @@ def _writing(original: TextIO, collector: LineCollector, is_wanted: Callable[[],
                 collector.end_copy()
                 copy.arrive()
             if copy.is_open:
-                return original.write(text)  # which no other thread can come between
-        written = original.write(text)
+                return passing(text)  # which no other thread can come between
+        written = passing(text)
         put_by(text)
         if len(waiting) > collector.limit:
             collector.came(text)
         return written
 
-    def write_wanted(text: str) -> int:
+    return write
+
+
+def _writing_wanted(passing: Write, collector: LineCollector, is_wanted: Callable[[], bool]) -> Write:
+    def write(text: str) -> int:
         """Write to the original stream; the copy never fails the print, and is made where it is wanted."""
-        wanted = is_wanted is not None and is_wanted()
-        written = original.write(text)
+        wanted = is_wanted()
+        written = passing(text)
         if wanted:
             collector.feed(text)
         return written
 
-    return write if is_wanted is None else write_wanted
+    return write
+
+
+def _marking(original: TextIO, within: set[int]) -> Write:
+    """Return a stream's ``write`` that notes its thread meanwhile: what it prints further down is no second line."""
+
+    def write(text: str) -> int:
+        thread = threading.get_ident()
+        if thread in within:
+            return original.write(text)
+        within.add(thread)
+        try:
+            return original.write(text)
+        finally:
+            within.discard(thread)
+
+    return write
+
+
+def _outside(passing: Write, recording: Write, within: set[int]) -> Write:
+    """Return a ``write`` that records what was not recorded further up."""
+
+    def write(text: str) -> int:
+        """Write to the original stream; the copy never fails the print."""
+        return passing(text) if threading.get_ident() in within else recording(text)
+
+    return write
 
 
 class ConsoleTee:
@@ -193,23 +246,78 @@ class ConsoleTee:
         self._mark = LoggingMark()
         self._has_mark = False
         self._installed: dict[str, tuple[Any, TeeStream]] = {}
+        self._in_place: list[tuple[Any, Write | None, Write, Write]] = []
+        self._gates: dict[str, _Gate] = {}
+        self._within: set[int] = set()
         self._handlers: list[tuple[logging.StreamHandler[Any], Any, TeeStream]] = []
 
     def install(self) -> None:
-        """Put the tees in place; a stream that is None (no console) is left alone."""
-        for name, on in self._wanted.items():
-            original = getattr(sys, name)
-            if name in self._installed or original is None or not (on or self._log) or self._is_left(original):
-                continue
-            is_first = all(original is not other for other, _ in self._installed.values())
-            tee = TeeStream(original, self._collectors[name], self._condition(on), may_copy_below=is_first)
-            self._installed[name] = (original, tee)
-            setattr(sys, name, tee)
+        """Put the tees in place; a stream that is None (no console) is left alone.
+
+        Also the stream below, and the process's own where another one stands in its place for now, record what comes to
+        them: many hold them from before, or put them back.
+        """
+        names = [name for name, on in self._wanted.items() if name not in self._installed and (on or self._log)]
+        is_plain = all(_is_plain(getattr(sys, name, None)) for name in names)
+        for name in names:
+            condition = self._condition(self._wanted[name])
+            original = getattr(sys, name, None)
+            if original is not None and not self._is_left(original):
+                tee = self._tee(name, original, condition, is_plain=is_plain)
+                self._installed[name] = (original, tee)
+                setattr(sys, name, tee)
+        for name in names:
+            real = getattr(sys, f"__{name}__", None)
+            if _is_plain(real) and not self._is_left(real):
+                self._record_in_place(name, real, self._condition(self._wanted[name]))
+        for name in names:
+            if name in self._gates:
+                self._gates[name].count_own()
         if not self._has_mark and any(on is not self._log for on in self._wanted.values()):
             self._has_mark = True
             self._mark.install()
         if self._log:
             self._redirect_handlers()
+
+    def _tee(self, name: str, original: Any, condition: Callable[[], bool] | None, *, is_plain: bool) -> TeeStream:
+        """Return what stands for one stream; with it the stream records itself, where it is one of the interpreter's own kind."""
+        collector = self._collectors[name]
+        is_first = all(original is not other for other, _ in self._installed.values())
+        is_alone = sum(original is getattr(sys, each, None) for each in self._wanted) == 1 and is_first
+        passing = self._own_write(original) if _is_plain(original) else _marking(original, self._within)
+        places: list[Any] = [original] if is_plain else []
+        if condition is None and is_alone and BufferCopy.suits(original):
+            copy = collector.copy = BufferCopy(original)
+            recording = _writing(passing, collector, copy)
+            copy.gate = self._gates[name] = _Gate(passing, recording, places)
+        else:
+            recording = self._recording(passing, collector, condition)
+        tee = TeeStream(original, collector, recording)
+        places.append(tee)
+        if is_first and _is_plain(original):
+            self._patch(original, passing, recording if is_plain else _outside(passing, recording, self._within))
+        return tee
+
+    def _own_write(self, stream: Any) -> Write:
+        patched = (passing for other, _, passing, _ in self._in_place if other is stream)
+        return next(patched, None) or stream.write
+
+    def _recording(self, passing: Write, collector: LineCollector, condition: Callable[[], bool] | None) -> Write:
+        if condition is None:
+            return _writing(passing, collector, None)
+        return _writing_wanted(passing, collector, condition)
+
+    def _record_in_place(self, name: str, real: Any, condition: Callable[[], bool] | None) -> None:
+        if any(real is stream for stream, *_ in self._in_place):
+            return
+        passing = real.write
+        recording = self._recording(passing, self._collectors[name], condition)
+        self._patch(real, passing, _outside(passing, recording, self._within))
+
+    def _patch(self, stream: Any, passing: Write, recording: Write) -> None:
+        self._in_place.append((stream, vars(stream).get("write"), passing, recording))
+        vars(stream)["write"] = recording
+        _patched.add(stream)
 
     def take_left(self) -> None:
         """Capture the streams that were left as well: nothing else takes them down any more."""
@@ -269,19 +377,46 @@ class ConsoleTee:
             collector.end_copy(for_good=True)
         for collector in self._collectors.values():
             collector.flush_partial()
-            collector.rebind(lambda code, texts: None)  # a handler that was made meanwhile may hold the tee for ever
+        self._let_go()
 
     def rebind(self, sink: Sink) -> None:
         """In a forked child: drop the parent's unfinished lines and send what comes to another sink."""
         self._pace.forget()
+        self._within.clear()
         for collector in self._collectors.values():
             collector.rebind(sink)
 
+    def leave(self) -> None:
+        """At the end of a forked child that has not attached: put the streams back, and record nothing."""
+        self._restore()
+        self._mark.remove()
+        for collector in self._collectors.values():
+            if collector.copy is not None:
+                collector.copy.forget()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Hold no stream any more: it is to be flushed and closed with the script's own objects."""
+        self._pace.stop()
+        for collector in self._collectors.values():
+            collector.retire()  # a handler that was made meanwhile may hold the tee for ever
+
     def _restore(self) -> None:
         for name, (original, tee) in self._installed.items():
-            if getattr(sys, name) is tee:
+            if getattr(sys, name, None) is tee:
                 setattr(sys, name, original)
         for handler, stream, tee in self._handlers:
             if handler.stream is tee:
                 handler.stream = stream
-        self._installed, self._handlers = {}, []
+        for stream, previous, passing, recording in self._in_place:
+            if vars(stream).get("write") in (passing, recording):
+                del vars(stream)["write"]
+                if previous is not None:
+                    vars(stream)["write"] = previous
+            _patched.discard(stream)
+        self._installed, self._handlers, self._in_place, self._gates = {}, [], [], {}
+
+
+def _is_plain(stream: Any) -> bool:
+    """Tell whether a stream is of the interpreter's own kind, whose ``write`` every instance can have for itself."""
+    return type(stream) is io.TextIOWrapper

@@ -9,7 +9,6 @@ import errno
 import json
 import os
 import struct
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from localtrack.records.plain import replace
 from localtrack.records.task import Json, TaskRecord
 from localtrack.records.values import encode
 from localtrack.runtime import substitutes
+from localtrack.runtime.own_words import say
 from localtrack.services.context import StoreContext, current_user, host_name
 from localtrack.services.reports import SINGLE_VALUE_ITERATION
 from localtrack.store.console import ConsoleLog
@@ -160,13 +160,7 @@ class TaskWriter:
         if key in self._said or "gone" in self._said:
             return
         self._said.add(key)
-        stream = sys.__stderr__
-        if stream is not None:
-            try:
-                stream.write(f"localtrack: {text}\n")
-                stream.flush()
-            except (OSError, ValueError):
-                pass
+        say(text)
 
     def close(self, timeout_s: float = 5.0) -> list[Path]:
         """Stop the thread, write what waits, and return the finished journals, not yet folded."""

@@ -180,6 +180,28 @@ def test_a_write_that_somebody_keeps_stays_recorded(put_in_place, monkeypatch: p
     assert printed.seen == expected
 
 
+def test_the_stream_that_somebody_holds_is_recorded_in_a_flood(put_in_place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prints by the stream that stood there, before, in and after the flood, are recorded once and in their order."""
+    printed = put_in_place()
+    held = printed.stream
+    print("zero", file=held)
+    printed.copy.begin()
+    expected = ["zero"]
+    for number in range(3000):
+        expected += [f"by the tee {number}", f"by the stream {number}"]
+        print(expected[-2])
+        print(expected[-1], file=held)
+    assert printed.copy.is_open
+    let_the_flood_be_over(monkeypatch)
+    wait_until(lambda: printed.copy.is_ending or not printed.copy.is_busy)
+    print("after", file=held)
+    print("at last")
+    wait_until(lambda: not printed.copy.is_open)
+    assert printed.end().splitlines() == [*expected, "after", "at last"]
+    assert printed.seen == [*expected, "after", "at last"]
+    assert "write" not in vars(held)
+
+
 def test_a_write_that_somebody_put_in_place_stays(put_in_place) -> None:
     """A patch of ``sys.stdout.write`` made before or in the flood is called for each text."""
     printed = put_in_place()

@@ -302,3 +302,35 @@ def test_a_prompt_after_the_script_says_how_it_ends(ctx: StoreContext, tmp_path:
     assert "on" in done.stdout
     assert "ZeroDivisionError" in done.stderr
     assert (done.returncode, record.status, record.exit["code"]) == (0, "completed", 0)
+
+
+LAST_PRINTS = {
+    "a flood": "for number in range(3000):\n    print('line', number)",
+    "a flood and a handler": "import logging\nlogging.basicConfig()\nfor number in range(3000):\n    print('line', number)",
+    "a few lines": "print('line')",
+    "an exception": "print('line')\nraise ValueError('x')",
+    "a forked child": (
+        "child = os.fork()\nif child == 0:\n    late = Late('child')\nelse:\n    os.waitpid(child, 0)"
+    ),
+    "a forked child that prints": (
+        "child = os.fork()\nif child == 0:\n    print('line')\n    late = Late('child')\nelse:\n    os.waitpid(child, 0)"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("body", LAST_PRINTS.values(), ids=LAST_PRINTS)
+def test_what_is_printed_while_the_interpreter_ends_comes_out(ctx: StoreContext, tmp_path: Path, body: str) -> None:
+    """Objects that print when they are finalised do so into a stream that nothing of the run keeps from being flushed."""
+    late = "class Late(str):\n    def __del__(self):\n        print('gone', self)\n\nlate = Late('all')\n"
+    said = []
+    for start in ("import os, sys\n", HEAD.replace('print("ID", task.id, flush=True)', "")):
+        script = tmp_path / "script.py"
+        script.write_text(start + late + body + "\n")
+        environment = {**os.environ, "LOCALTRACK_ROOT": str(ctx.store.root), "PYTHONUNBUFFERED": ""}
+        with open(tmp_path / "out.txt", "wb") as out:
+            done = subprocess.run(
+                [sys.executable, script], stdout=out, stderr=subprocess.PIPE, env=environment, timeout=60
+            )
+        said.append(((tmp_path / "out.txt").read_text(), done.returncode))
+    assert said[0][0].endswith("gone all\n")
+    assert said[1] == said[0]

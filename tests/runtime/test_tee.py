@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import io
 import itertools
 import logging
@@ -127,3 +129,173 @@ def test_a_handler_that_outlives_the_run_feeds_nothing(logger, monkeypatch):
     logger.info("after")
     assert seen == ["during"]
     assert err.getvalue() == "during\nafter\n"
+
+
+def real_streams(monkeypatch, *, in_place=True):
+    """Put streams of the interpreter's own kind in place, as the process's own; ``in_place`` also as those of now."""
+    streams = []
+    for name in ("stdout", "stderr"):
+        stream = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+        streams.append(stream)
+        monkeypatch.setattr(sys, f"__{name}__", stream)
+        if in_place:
+            monkeypatch.setattr(sys, name, stream)
+    return streams
+
+
+def text_of(stream):
+    """Return what was written to a stream."""
+    stream.flush()
+    return stream.buffer.getvalue().decode()
+
+
+def recording():
+    """Return a tee and the list that it fills."""
+    seen: list[tuple[str, str]] = []
+    tee = ConsoleTee(lambda code, texts: seen.extend((code, line) for line in "\n".join(texts).split("\n")))
+    return tee, seen
+
+
+def test_a_stream_that_somebody_holds_from_before_is_recorded(monkeypatch):
+    """By name, as a default, in a handler of its own kind, or put back as sys.__stdout__: each line once, in order."""
+    out, err = real_streams(monkeypatch)
+    held, complaints = sys.stdout, sys.stderr
+    tee, seen = recording()
+    tee.install()
+    print("printed")
+    print("held", file=held)
+    held.writelines(["both ", "parts\n"])
+    complaints.write("complained\n")
+    ours, sys.stdout = sys.stdout, sys.__stdout__
+    print("put back")
+    sys.stdout = ours
+    print("printed again")
+    tee.remove()
+    print("after", file=held)
+    expected = ["printed", "held", "both parts", "put back", "printed again"]
+    assert [line for code, line in seen if code == "o"] == expected
+    assert [line for code, line in seen if code == "e"] == ["complained"]
+    assert text_of(out).splitlines() == [*expected, "after"]
+    assert text_of(err) == "complained\n"
+    assert "write" not in vars(out)
+    assert "write" not in vars(err)
+    assert (sys.stdout, sys.stderr) == (out, err)
+
+
+def test_another_write_on_top_of_ours_stays(monkeypatch):
+    """Where somebody gave the stream a ``write`` of his own before or since, it is called, and is there after the end."""
+    out, _ = real_streams(monkeypatch)
+    calls: list[str] = []
+
+    def before(text):
+        calls.append(f"before {text}")
+        return io.TextIOWrapper.write(out, text)
+
+    out.write = before
+    tee, seen = recording()
+    tee.install()
+    print("first", end="\n")
+    ours = out.write
+
+    def since(text):
+        calls.append(f"since {text}")
+        return ours(text)
+
+    tee.remove()
+    assert out.write is before
+    tee, _ = recording()
+    tee.install()
+    ours = out.write
+    out.write = since
+    tee.remove()
+    assert out.write is since
+    out.write("last\n")
+    assert text_of(out) == "first\nlast\n"
+    assert calls == ["before first", "before \n", "since last\n", "before last\n"]
+    assert seen == [("o", "first")]
+    del out.write
+
+
+def test_a_redirect_at_the_start_does_not_take_the_rest_of_the_run(monkeypatch):
+    """What is printed into a text of the script's own is recorded, and what is printed after that as well."""
+    out, err = real_streams(monkeypatch)
+    tee, seen = recording()
+    buffer = io.StringIO()
+    with contextlib.redirect_stdout(buffer), contextlib.redirect_stderr(buffer):
+        tee.install()
+        print("within")
+    print("after")
+    print("complained", file=sys.stderr)
+    tee.remove()
+    assert seen == [("o", "within"), ("o", "after"), ("e", "complained")]
+    assert (buffer.getvalue(), text_of(out), text_of(err)) == ("within\n", "after\n", "complained\n")
+
+
+@pytest.mark.parametrize("names", [("stdout",), ("stderr",), ("stdout", "stderr")])
+def test_a_stream_of_the_scripts_own_that_writes_on_is_one_line(monkeypatch, names):
+    """A class that prints to the terminal and into a file stands there: what passes through both is recorded once."""
+    out, err = real_streams(monkeypatch)
+
+    class Both:
+        def __init__(self, terminal):
+            self.terminal = terminal
+
+        def write(self, text):
+            self.terminal.write(text)
+
+        def flush(self):
+            self.terminal.flush()
+
+    both = Both(sys.stdout)
+    for name in names:
+        monkeypatch.setattr(sys, name, both)
+    tee, seen = recording()
+    tee.install()
+    print("one")
+    print("two", file=sys.stderr)
+    print("three", file=both.terminal)
+    tee.remove()
+    assert seen == [("o", "one"), ("e", "two"), ("o", "three")]
+    assert text_of(out).splitlines() == ["one"] + ["two"] * ("stderr" in names) + ["three"]
+    assert sys.stdout is (both if "stdout" in names else out)
+    assert "write" not in vars(out)
+    assert "write" not in vars(err)
+
+
+def test_one_stream_for_both_is_recorded_once(monkeypatch):
+    """Where stderr is stdout, each print has the name by which it went."""
+    out, _ = real_streams(monkeypatch)
+    monkeypatch.setattr(sys, "stderr", out)
+    tee, seen = recording()
+    tee.install()
+    print("one")
+    print("two", file=sys.stderr)
+    out.write("three\n")
+    tee.remove()
+    assert seen == [("o", "one"), ("e", "two"), ("o", "three")]
+    assert text_of(out) == "one\ntwo\nthree\n"
+
+
+def test_the_stream_looks_like_the_one_that_stood_there(monkeypatch):
+    """Scripts ask for the class before they change the encoding, or copy what they find."""
+    out, _ = real_streams(monkeypatch)
+    tee, _ = recording()
+    tee.install()
+    assert isinstance(sys.stdout, io.TextIOWrapper)
+    assert isinstance(sys.stdout, io.TextIOBase)
+    assert repr(sys.stdout) == repr(out)
+    sys.stdout.reconfigure(line_buffering=True)
+    assert out.line_buffering
+    with pytest.raises(TypeError):
+        copy.deepcopy(sys.stdout)
+    tee.remove()
+
+
+def test_a_deleted_stream_is_no_error_at_the_end(monkeypatch):
+    """A script may take ``sys.stdout`` away."""
+    real_streams(monkeypatch)
+    tee, _ = recording()
+    tee.install()
+    del sys.stdout
+    tee.remove()
+    sys.stdout = sys.__stdout__
