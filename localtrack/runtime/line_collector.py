@@ -88,6 +88,8 @@ class LineCollector:
         self._region: LiveRegion | None = None
         self._lock = threading.Lock()
         self._is_stuck = False
+        self._is_new = True
+        self._excused_s = 0.0
 
     @property
     def is_paced(self) -> bool:
@@ -206,7 +208,8 @@ class LineCollector:
         """Count what recording costs: a share of the time, and a store of it for those who rarely print."""
         end = time.monotonic()
         earned = min(BUDGET_S, self._budget_s + (start - self._counted) * SHARE)
-        self._budget_s = max(-DEBT_S, earned - (end - start))
+        self._budget_s = max(-DEBT_S, earned - max(0.0, end - start - self._excused_s))
+        self._excused_s = 0.0
         self._counted = end
         is_paced = self._budget_s <= 0.0 and self._pace is not None and self._pace.begin()
         self.limit = 0 if not is_paced else WAITING_LIMIT if self.copy is None else TRY_PARTS
@@ -222,8 +225,17 @@ class LineCollector:
 
     def _hand_on(self) -> None:
         ready, self._ready = self._ready, []
-        if ready:
+        if not ready:
+            return
+        if not self._is_new:
             self.sink(self._code, ready)
+            return
+        start = time.monotonic()
+        self._is_new = False
+        try:
+            self.sink(self._code, ready)
+        finally:  # a child attaches to the task with its first line, which is done once
+            self._excused_s += time.monotonic() - start
 
     def _take(self, text: str, moment: float) -> None:
         if self._region is not None or ("\x1b" in text and re.search(_DRAWING, text)):
@@ -245,10 +257,12 @@ class LineCollector:
     def _draw(self, text: str) -> None:
         """Take text while lines are drawn over."""
         if self._region is None:
+            start = time.monotonic()
             from localtrack.runtime.live_region import LiveRegion
 
             self._region, self._partial = LiveRegion(self._partial), ""
             self._since = time.monotonic()
+            self._excused_s += self._since - start  # an import, the first time
         self._give(self._region.feed(text))
 
     def _give(self, lines: list[str]) -> None:
@@ -274,6 +288,7 @@ class LineCollector:
         self.waiting.clear()
         self.limit = 0
         self._budget_s = BUDGET_S
+        self._is_new = True
         if self.copy is not None:
             self.copy.forget()
         self._region = None

@@ -361,3 +361,23 @@ if __name__"""
         )
         task_id, _ = run(ctx, tmp_path, body, source)
         assert len(list((tasks.folder_of(ctx, task_id) / "plots").glob("*.json"))) == count
+
+
+LAST_WORDS = """
+sys.stdout.flush()
+for pause in (0.0, 0.03):
+    pid = os.fork()
+    if pid == 0:
+        for line in range(8):
+            print("pause", pause, "line", line, flush=True)
+            time.sleep(pause)
+        os.kill(os.getpid(), 9)
+    os.waitpid(pid, 0)
+"""
+
+
+def test_a_forked_child_that_dies_hard_has_its_lines_in_the_log(ctx: StoreContext, tmp_path: Path) -> None:
+    """What attaching takes at its first line makes no flood of a few lines: each is recorded when its print returns."""
+    task_id, _ = run(ctx, tmp_path, LAST_WORDS)
+    lines = [line.text for line in reports.console(tasks.folder_of(ctx, task_id)) if line.text.startswith("pause")]
+    assert lines == [f"pause {pause} line {line}" for pause in (0.0, 0.03) for line in range(8)]
