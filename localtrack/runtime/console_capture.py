@@ -60,6 +60,11 @@ class ConsoleCapture:
         if self._session.role != OWNER:
             child_processes.before_results(self._tee.settle)
 
+    def renew(self) -> None:
+        """Before a notebook's cell: record the kernel's streams, where they were put back since."""
+        if self._tee is not None and not self._is_over:
+            self._tee.renew()
+
     def remove_tee(self) -> None:
         """Give Python's streams back."""
         self._is_over = True

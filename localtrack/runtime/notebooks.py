@@ -246,6 +246,7 @@ class NotebookWatch:
             return ""
 
     def _pre_run_cell(self, info: Any = None) -> None:
+        self._session.console.renew()
         if getattr(info, "store_history", False):
             cell = Cell(str(info.raw_cell), str(getattr(info, "cell_id", None) or ""))
             self._ran.append(_Ran(cell, time.time()))

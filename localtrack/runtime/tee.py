@@ -324,6 +324,14 @@ class ConsoleTee:
         self._is_left = lambda stream: False
         self.install()
 
+    def renew(self) -> None:
+        """Before a notebook's cell: record the kernel's streams where others stood at the start, as in a captured cell."""
+        for name, (_, tee) in list(self._installed.items()):
+            current = getattr(sys, name, None)
+            if current is not tee and type(current).__module__.startswith("ipykernel."):
+                del self._installed[name]
+                self.install()
+
     def _condition(self, on: bool) -> Callable[[], bool] | None:
         """Return what decides over a write: where logging and other writes are treated alike, nothing has to."""
         if on is self._log:

@@ -274,3 +274,14 @@ def test_input_and_rich_output_stay_as_they_are(execute: Execute) -> None:
     assert "<b>bold</b>" in outputs[2]
     assert "input StdinNotImplementedError" in outputs[3]
     assert any((tasks.folder_of(left.ctx, left.record.id) / "plots").iterdir())
+
+
+def test_a_start_in_a_captured_cell_does_not_take_the_rest_from_the_log(execute: Execute) -> None:
+    """Under ``%%capture`` another stream stands in the kernel's place; from the next cell on the kernel's own is recorded."""
+    done = execute("%%capture\n" + INIT.strip() + "\nprint('captured')", "print('shown')", "print('shown again')")
+    assert done.code == 0
+    assert [line for line in done.console.split("\n") if "localtrack" not in line] == [
+        "captured",
+        "shown",
+        "shown again",
+    ]
