@@ -2,44 +2,20 @@
 
 Two rules. A text with the shape of a known credential (an access key of a cloud, a token of a hub, a private key, a
 password in a URL) is masked wherever it stands. A text that is given to a telling name (``api_key = "..."``,
-``--password ...``) is masked whatever it looks like, unless it is plainly no secret: a path, a place holder, a short word.
+``--password ...``) is masked unless it is plainly no secret: a path, a place holder, a name, for keys and tokens a word.
+Of code, literals and comments alone are masked, so that it stays the same program.
 
-Source: the credential formats that their issuers publish; docs/explanation/runs.md, "Secrets".
+Source: docs/explanation/runs.md, "Secrets".
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from functools import cache
 from typing import Any
 
-from localtrack.records.plain import dataclass
-
 MASK = "********"
-SHORTEST = 8  # a shorter value of a telling name is a word ("EMPTY", "none")
 
-_SHAPES = (
-    r"(?:AKIA|ASIA)[0-9A-Z]{16}",  # AWS
-    r"gh[opsur]_[A-Za-z0-9]{30,}", r"github_pat_\w{22,}", r"gl(?:pat|dt|rt|ft)-[\w-]{20,}", r"ATATT[\w=-]{20,}",
-    r"hf_[A-Za-z0-9]{30,}", r"r8_[A-Za-z0-9]{30,}", r"nvapi-[\w-]{30,}", r"gsk_[A-Za-z0-9]{30,}", r"xai-[A-Za-z0-9]{30,}",
-    r"pplx-[A-Za-z0-9]{30,}", r"sk-[A-Za-z0-9_-]{20,}", r"wandb_v1_\w{20,}", r"KGAT_[A-Za-z0-9]{20,}",
-    r"xox[abeoprs]-[\w-]{10,}", r"xapp-[\w-]{10,}",
-    r"https://hooks\.slack\.com/services/[\w/]{20,}", r"https://discord(?:app)?\.com/api/webhooks/\d+/[\w-]{20,}",
-    r"AIza[\w-]{35}", r"ya29\.[\w-]{20,}", r"GOCSPX-[\w-]{20,}",  # Google
-    r"(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{16,}", r"whsec_[A-Za-z0-9+/=]{20,}", r"sq0csp-[\w-]{30,}",
-    r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]*",  # JSON web tokens
-    r"pypi-[\w-]{40,}", r"npm_[A-Za-z0-9]{30,}", r"rubygems_[0-9a-f]{40,}", r"dckr_(?:pat|oat)_[\w-]{20,}",
-    r"do[opr]_v1_[0-9a-f]{40,}", r"SG\.[\w-]{16,}\.[\w-]{16,}", r"\bSK[0-9a-f]{32}\b", r"\bkey-[0-9a-f]{32}\b",
-    r"\bdapi[0-9a-f]{32}(?:-\d+)?\b", r"\bhvs\.[\w-]{20,}", r"\b\d{8,10}:AA[\w-]{33}", r"shp(?:at|ss|ca|pa)_[0-9a-fA-F]{32}",
-    r"gl(?:c|sa)_[A-Za-z0-9+/=_]{30,}", r"lin_api_[A-Za-z0-9]{30,}", r"fig[du]_[\w-]{30,}", r"PMAK-[0-9a-f]{20,}-[0-9a-f]{30,}",
-    r"ntn_[A-Za-z0-9]{30,}", r"sntry[su]_[\w=+/-]{30,}", r"AGE-SECRET-KEY-1[0-9A-Z]{50,}", r"pul-[0-9a-f]{40}",
-)  # fmt: skip
-_NAME = (
-    r"(?:password|passwd|passphrase|passcode|secret|credentials?|api[_-]?key|access[_-]?key|private[_-]?key|secret[_-]?key"
-    r"|account[_-]?key|encryption[_-]?key|(?:auth|access|api|refresh|bearer|bot|hub|hf|session|id|secret|github|gitlab|wandb)"
-    r"[_-]?token)"
-)
 #: In lower case: without one of these a text has no secret. Most arguments have none, and need no pattern.
 _HINTS = (
     "akia", "asia", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "hub_pat_", "glpat", "gldt-", "glrt-", "glft-", "atatt", "hf_",
@@ -47,87 +23,21 @@ _HINTS = (
     "_live_", "_test_", "whsec_", "sq0csp", "eyj", "pypi-", "npm_", "rubygems_", "dckr_", "_v1_", "sg.", "sk0", "sk1", "sk2",
     "sk3", "sk4", "sk5", "sk6", "sk7", "sk8", "sk9", "ska", "skb", "skc", "skd", "ske", "skf", "dapi", "hvs.", ":aa", "shpat_",
     "shpss_", "shpca_", "shppa_", "glc_", "glsa_", "lin_api_", "figd_", "figu_", "pmak-", "ntn_", "sntry", "pul-", "secret",
-    "key", "token", "pass", "pwd", "credential", "sig", "bearer ", "basic ",
+    "key", "token", "pass", "pwd", "credential", "sig", "bearer ", "basic ", "auth", "lsv2", "tskey", "begin", "login",
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Patterns:
-    """What takes milliseconds to compile, and is needed by few runs.
-
-    Attributes:
-        shape: known credentials, wherever they stand.
-        parts: the ``value`` within an address, a header, a connection string.
-        given: the ``value`` that is given to a telling name, in quotes or as the rest of a line.
-        setting: the plain ``value`` of a telling key of YAML.
-        telling: a telling name.
-        begins: first line of a private key.
-        ends: its last line.
-        harmless: what a value has that is no secret: a place holder, a path, an address, several words.
-    """
-
-    shape: re.Pattern[str]
-    parts: tuple[re.Pattern[str], ...]
-    given: tuple[re.Pattern[str], ...]
-    setting: re.Pattern[str]
-    telling: re.Pattern[str]
-    begins: re.Pattern[str]
-    ends: re.Pattern[str]
-    harmless: re.Pattern[str]
-
-
-@cache
-def _patterns() -> _Patterns:
-    key = r"PRIVATE KEY(?: BLOCK)?-----"
-    return _Patterns(
-        shape=re.compile(r"(?<![A-Za-z0-9_])(?:" + "|".join(_SHAPES) + ")"),
-        parts=(
-            re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@\"']*:)(?P<value>[^\s/@\"']+)(?=@)"),
-            re.compile(r"(?P<before>https?://)(?P<value>[^\s/:@\"'.]{16,})(?=@)"),
-            re.compile(
-                r"(?P<before>[?&](?:token|access_token|private_token|api_?key|key|sig|signature|password|secret"
-                r"|x-amz-signature|x-amz-security-token)=)(?P<value>[^&\s\"'#]{8,})",
-                re.IGNORECASE,
-            ),
-            re.compile(r"(?P<before>\b(?:AccountKey|SharedAccessKey|SharedSecret)=)(?P<value>[A-Za-z0-9+/=]{20,})"),
-            re.compile(r"(?P<before>\b(?:Bearer|Basic|Token)\s+)(?P<value>[A-Za-z0-9+/._=-]{16,})"),
-        ),
-        given=(
-            re.compile(
-                rf"(?P<before>\b[\w.-]*{_NAME}[\"']?\]?\s*(?:=|:|,|=>)\s*[rbfu]?(?P<quote>[\"']))"
-                rf"(?P<value>[^\"'\n]{{{SHORTEST},}})(?=(?P=quote))",
-                re.IGNORECASE,
-            ),
-            re.compile(
-                rf"(?P<before>^[+\s]*(?:export\s+|set\s+|-\s+)?[\w.-]*{_NAME}\s*[=:]\s*)"
-                rf"(?P<value>[^\s\"'#(),\[\]{{}}]{{{SHORTEST},}})(?=\s*$)",
-                re.IGNORECASE | re.MULTILINE,
-            ),
-        ),
-        setting=re.compile(
-            rf"(?P<before>(?:^|[\s{{,])[\"']?(?:[\w.-]*{_NAME}|token|pwd)[\"']?[ \t]*:[ \t]+)(?P<value>[^\s\"'#,{{}}\[\]|>&*!]"
-            rf"[^\n#,}}\]]*?)(?=[ \t]*(?:$|[,}}\]]|\s#))",
-            re.IGNORECASE | re.MULTILINE,
-        ),
-        telling=re.compile(rf"(?:^|[^A-Za-z]|(?<=[a-z])(?=[A-Z])){_NAME}$|^(?:pwd|token)$", re.IGNORECASE),
-        begins=re.compile(r"-----BEGIN [A-Z ]*" + key),
-        ends=re.compile(r"-----END [A-Z ]*" + key),
-        harmless=re.compile(r"[{}<>$%*]|\.\.\.|^[~./\\]|://|\s"),
-    )
-
-
 def masked_text(text: str) -> str:
-    """Return a text without the secrets in it; code, settings, or anything else."""
-    if not _may_have_secret(text):
+    """Return a text without the secrets in it: settings, a command, prose. Of Python: ``masked_script``."""
+    if not may_have_secret(text):
         return text
-    patterns = _patterns()
-    text = patterns.shape.sub(MASK, text)
-    for pattern in (*patterns.parts, *patterns.given):
-        text = pattern.sub(_with_mask, text)
-    return _without_keys(text) if patterns.begins.search(text) else text
+    from localtrack.capture.secret_texts import mask_text
+
+    return mask_text(text)
 
 
-def _may_have_secret(text: str) -> bool:
+def may_have_secret(text: str) -> bool:
+    """Tell whether a text is worth a look by the patterns; most are not."""
     lower = text.lower()
     return any(hint in lower for hint in _HINTS)
 
@@ -140,11 +50,18 @@ def masked_argument(name: str, value: Any) -> Any:
         value: native.
     """
     if isinstance(value, str):
-        return MASK if value and is_telling(name) and not _is_harmless(value) else masked_text(value)
+        return MASK if value and may_have_secret(name) and _is_given(name, value) else masked_text(value)
     if isinstance(value, dict):
         return {key: masked_argument(str(key), item) for key, item in value.items()}
     if type(value) in (list, tuple):
-        return type(value)(masked_argument(name, item) for item in value)
+        is_pair = len(value) == 2
+        befores = ("", *value[:-1])
+        return type(value)(
+            _after(before, item, is_direct=is_pair)
+            if isinstance(item, str) and _may_tell(before)
+            else masked_argument(name, item)
+            for before, item in zip(befores, value, strict=True)
+        )
     return value
 
 
@@ -155,24 +72,26 @@ def masked_settings(value: Any) -> Any:
         value: a dict or list as native values, or the text of a YAML, JSON or TOML document, whose layout stays and which
             can be read as before: a masked plain value of YAML stands in quotes.
     """
-    if not isinstance(value, str):
-        return masked_argument("", value)
-    if not _may_have_secret(value):
-        return value
-    return masked_text(_patterns().setting.sub(_with_quoted_mask, value))
+    return masked_text(value) if isinstance(value, str) else masked_argument("", value)
 
 
 def masked_argv(argv: Sequence[str]) -> list[str]:
-    """Return a command line without its secrets: ``--password x``, ``--password=x``, and what looks like one."""
+    """Return a command line without its secrets: ``--password x``, ``--password=x``, ``api_key x`` and what looks like one."""
     result: list[str] = []
-    option = ""
+    option = before = ""
     for word in argv:
         name, equals, value = word.partition("=")
-        if equals and name.startswith("-"):
-            result.append(f"{name}={masked_argument(name.lstrip('-'), value)}")
+        if equals and (name.startswith("-") or may_have_secret(name)):
+            masked = masked_argument(name.lstrip("-+"), value)
+            result.append(word if masked == value else f"{name}={masked}")
+        elif not option and _may_tell(before) and not word.startswith("-"):
+            result.append(_after(before, word))
         else:
             result.append(masked_argument(option, word))
+            if option.endswith("s") and _may_tell(option) and not word.startswith("-"):
+                continue  # it takes several
         option = word.lstrip("-") if word.startswith("-") and not equals else ""
+        before = "" if equals or word.startswith("-") else word
     return result
 
 
@@ -198,12 +117,18 @@ def hidden_argv(argv: Sequence[str], options: Collection[str]) -> list[str]:
 
 
 def without_masked(argv: Sequence[str]) -> tuple[str, ...]:
-    """Return a recorded command line without the options whose value was masked: the script finds its own."""
+    """Return a recorded command line without the options whose value was masked: the script finds its own.
+
+    Of ``--opts lr 1 api_key ********`` the last two words go.
+    """
     result: list[str] = []
     for word in argv:
         if MASK not in word:
             result.append(word)
-        elif not word.startswith("-") and result and result[-1].startswith("-") and "=" not in result[-1]:
+            continue
+        if word == MASK and result and not result[-1].startswith("-") and _may_tell(result[-1]):
+            result.pop()
+        if not word.startswith("-") and result and result[-1].startswith("-") and "=" not in result[-1]:
             result.pop()
     return tuple(result)
 
@@ -218,8 +143,15 @@ def is_masked(value: Any) -> bool:
 
 
 def masked_script(script: bytes) -> bytes:
-    """Return a script without the secrets in it; every other byte stays."""
-    return masked_text(script.decode("latin-1")).encode("latin-1")
+    """Return Python source, also a notebook's cell, without the secrets in it; it stays the same program but for these."""
+    text, encoding = _decoded(script)
+    if not may_have_secret(text):
+        return script
+    if re.match(r"\s*%%(?!time|capture|prun|memit|mprun)\w", text):
+        return masked_text(text).encode(encoding)
+    from localtrack.capture.python_secrets import mask_python
+
+    return mask_python(text, with_magics=True).encode(encoding)
 
 
 def masked_diff(diff: bytes) -> bytes:
@@ -227,54 +159,41 @@ def masked_diff(diff: bytes) -> bytes:
 
     What a line takes away or has around it is in the commit itself, so that masking it hides nothing.
     """
-    lines = diff.decode("latin-1").split("\n")
-    added = [number for number, line in enumerate(lines) if line.startswith("+") and not _is_header(lines, number)]
-    texts = "\n".join(lines[number][1:] for number in added)
-    changed = masked_text(texts)
-    if changed == texts:
+    if not may_have_secret(diff.decode("latin-1")):
         return diff
-    for number, line in zip(added, changed.split("\n"), strict=True):
-        lines[number] = "+" + line
-    return "\n".join(lines).encode("latin-1")
+    from localtrack.capture.patch_secrets import mask_patch
+
+    return mask_patch(diff)
 
 
 def is_telling(name: str) -> bool:
     """Tell whether a name says that its value is a secret."""
-    return _may_have_secret(name) and _patterns().telling.search(re.split(r"[/.]", name)[-1]) is not None
+    if not may_have_secret(name):
+        return False
+    from localtrack.capture import secret_looks
+
+    return secret_looks.is_telling(name)
 
 
-def _is_header(lines: list[str], number: int) -> bool:
-    return lines[number].startswith("+++ ") and number > 0 and lines[number - 1].startswith("--- ")
+def _decoded(data: bytes) -> tuple[str, str]:
+    try:
+        return data.decode(), "utf-8"
+    except UnicodeDecodeError:
+        return data.decode("latin-1"), "latin-1"
 
 
-def _is_harmless(value: str) -> bool:
-    return len(value) < SHORTEST or _patterns().harmless.search(value) is not None
+def _is_given(name: str, value: str) -> bool:
+    from localtrack.capture.secret_looks import is_given
+
+    return is_given(name, value)
 
 
-def _with_mask(found: re.Match[str]) -> str:
-    return found[0] if _patterns().harmless.search(found["value"]) else f"{found['before']}{MASK}"
+def _may_tell(word: Any) -> bool:
+    """Tell whether a word among others is the name of a secret, which the next one may be."""
+    return isinstance(word, str) and len(word) < 64 and re.fullmatch(r"[\w./-]+", word) is not None and is_telling(word)
 
 
-def _with_quoted_mask(found: re.Match[str]) -> str:
-    return found[0] if _is_harmless(found["value"]) else f'{found["before"]}"{MASK}"'
+def _after(name: str, value: str, *, is_direct: bool = False) -> str:
+    from localtrack.capture.secret_looks import is_secret
 
-
-def _without_keys(text: str) -> str:
-    """Mask the lines of private keys, one by one: their number stays."""
-    patterns = _patterns()
-    lines = text.split("\n")
-    inside = False
-    for number, line in enumerate(lines):
-        begins, ends = patterns.begins.search(line), patterns.ends.search(line)
-        if begins:
-            inside = True
-            lines[number] = line[: begins.end()] + (
-                MASK if line[begins.end() :].strip("\\n\"' ") else line[begins.end() :]
-            )
-            if ends:
-                lines[number] = line[: begins.end()] + MASK + line[ends.start() :]
-        elif inside and not ends:
-            lines[number] = MASK
-        if ends:
-            inside = False
-    return "\n".join(lines)
+    return MASK if is_secret(name, value, is_direct=is_direct) else masked_text(value)

@@ -28,6 +28,7 @@ HARMLESS = (
     'tokenizer = "bert-base-uncased"', 'pad_token = "<|endoftext|>"', "max_new_tokens=12345678", 'api_key = "EMPTY"',
     'api_key = os.environ["OPENAI_API_KEY"]', "password = getpass.getpass()", 'private_key = "~/.ssh/id_ed25519"',
     'url = "https://user:{password}@host/x"', 'help="the secret of the model"', "sk-learn", 'secret_key_name = "abcdefghij"',
+    "Basic resnet50-cifar10-baseline", "sk-learn-random-forest-baseline", "# Token representations/embeddings",
     "https://host:8080/path@v1", "s3://bucket/a/b.ckpt", 'key = "validation/loss/epoch"', "tokens: 1234567890",
     "a = b'\\xff'", "commit 8b494ec5d0a3d9d5c8a0a1a1f0a5b1f4b1c2d3e4", 'secret = ""', "def api_key(self) -> str:",
     'parser.add_argument("--api-key", default=None)', "ssh://git@github.com/org/repo.git", "x = '********'",
@@ -62,6 +63,33 @@ def test_a_secret_inside_of_a_text_is_masked(kind: str) -> None:
     assert secret not in str(masked_argument("value", text))
     assert MASK in masked_text(text)
     assert masked_text(text).split(MASK)[0] == text.split(secret)[0]
+
+
+def test_words_among_arguments_are_given_to_the_name_before() -> None:
+    """A list of names and values, pairs, and words with an equals sign; an agent leaves out what it does not know."""
+    assert masked_argument("Args/opts", ["lr", "0.1", "api_key", "abcd1234abcd"]) == ["lr", "0.1", "api_key", MASK]
+    assert masked_argument("Args/kv", [("password", "CANARYtr0ub4dor")]) == [("password", MASK)]
+    assert masked_argument("Args/columns", ["password", "username", "access_token"]) == [
+        "password",
+        "username",
+        "access_token",
+    ]
+    argv = [
+        "--opts",
+        "lr",
+        "0.1",
+        "api_key",
+        "abcd1234abcd",
+        "--kv",
+        "password=tr0ub4dor",
+        "--token",
+        "a%2Fb%3Dc5d6",
+        "x",
+    ]
+    masked = masked_argv(argv)
+    assert masked == ["--opts", "lr", "0.1", "api_key", MASK, "--kv", f"password={MASK}", "--token", MASK, "x"]
+    assert without_masked(masked) == ("--opts", "lr", "0.1", "x")
+    assert masked_argv(["--name", "Basic resnet50-cifar10-baseline"]) == ["--name", "Basic resnet50-cifar10-baseline"]
 
 
 def test_arguments_keep_their_types() -> None:
