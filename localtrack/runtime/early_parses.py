@@ -26,7 +26,8 @@ KEPT = 8
 _PATCHED = ("parse_known_args", "parse_known_intermixed_args")
 #: Who parses by argparse for itself, or makes something else of what that gives.
 _LIBRARIES = frozenset((
-    "IPython", "_pytest", "draccus", "hydra", "ipykernel", "jsonargparse", "localtrack", "pytest", "ray", "torch", "tyro",
+    "IPython", "_pytest", "draccus", "fire", "hydra", "ipykernel", "jsonargparse", "localtrack", "pytest", "ray", "torch",
+    "tyro",
 ))  # fmt: skip
 
 _local = threading.local()

@@ -135,8 +135,9 @@ def test_parses_of_launchers_and_of_types_are_not_kept(early: EarlyParses) -> No
     inner.add_argument("--inner", type=int)
     outer = argparse.ArgumentParser()
     outer.add_argument("--sub", type=lambda text: inner.parse_args([f"--inner={text}"]).inner)
-    scope: dict[str, Any] = {"__name__": "torch.distributed.run", "parser": inner}
-    exec("parser.parse_args(['--inner', '1'])", scope)
+    for library in ("torch.distributed.run", "fire.core"):
+        scope: dict[str, Any] = {"__name__": library, "parser": inner}
+        exec("parser.parse_args(['--inner', '1'])", scope)
     outer.parse_args(["--sub", "2"])
 
     (parsed,) = describe_kept(early.take())
