@@ -87,6 +87,26 @@ def test_members_of_add_scalars_are_series():
     assert scalars(("runs/grp_x", "grp"), ("runs/grp_y", "grp")) == [("grp", "x"), ("grp", "y")]
 
 
+def test_members_of_several_folders_are_told_apart():
+    """As other curves are: those of the first folder have the plain names."""
+    found = scalars(*((f"runs/{fold}/loss_{name}", "loss") for fold in ("a", "b") for name in ("train", "val")))
+    assert found == [("loss", "train"), ("loss", "val"), ("loss", "b: train"), ("loss", "b: val")]
+    assert scalars(("runs/grp_x", "grp"), ("runs", "grp"), ("runs", "grp/x"))[1:] == [
+        ("grp", "grp"),
+        ("grp", "runs: x"),
+    ]
+
+
+def test_names_taken_before_a_fork():
+    """A folder keeps its names in the child, and another one there gets its own."""
+    before = Names()
+    before.of("runs/one").scalar("loss")
+    names = Names(before)
+    found = [names.of(f"runs/{folder}").scalar("loss").series for folder in ("two", "one")]
+    assert found == ["two: loss", "loss"]
+    assert before.taken == {("loss", "loss"): "runs/one"}
+
+
 def test_grouping_of_scalars(grouping):
     """Tags without a slash share one graph when asked; or each folder and member gets a graph of its own."""
     Logger.tensorboard_auto_group_scalars(True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import struct
 import threading
@@ -170,6 +171,42 @@ def test_several_writers(start, tmp_path, package):
     with open_writer("torch.utils.tensorboard", tmp_path / "one") as writer:
         writer.add_scalars("group", {"x": 1.0, "y": 2.0}, 1)
     assert set(points(task)) == {("loss", "loss"), ("loss", "two: loss"), ("group", "x"), ("group", "y")}
+
+
+def test_folds_are_told_apart(start, tmp_path):
+    """A cross-validation that writes each fold to a folder of its own: members and precision-recall curves, too."""
+    task = start()
+    for fold in range(2):
+        with open_writer("torch.utils.tensorboard", tmp_path / f"fold{fold}") as writer:
+            for step in range(2):
+                writer.add_scalars("loss", {"train": fold, "val": fold + 0.5}, step)
+                writer.add_pr_curve("pr", np.array([0, 1, 1, 0]), np.array([0.1, 0.9, 0.4, 0.6]), step)
+    assert points(task) == {
+        ("loss", f"{'fold1: ' * fold}{name}"): [(step, fold + more) for step in range(2)]
+        for fold in range(2)
+        for name, more in (("train", 0), ("val", 0.5))
+    }
+    plots = [(plot["metric"], plot["variant"], plot["iter"]) for plot in task.get_reported_plots()]
+    assert sorted(plots) == [("pr", "", 0), ("pr", "", 1), ("pr fold1", "", 0), ("pr fold1", "", 1)]
+
+
+@pytest.mark.filterwarnings("ignore:This process")
+def test_a_forked_child_with_a_folder_of_its_own(start, tmp_path):
+    """Its curves are not those of its parent's folder."""
+    task = start()
+    with open_writer("tensorboardX", tmp_path / "one") as writer:
+        writer.add_scalar("loss", 1.0, 1)
+        assert points(task) == {("loss", "loss"): [(1, 1.0)]}
+        child = multiprocessing.get_context("fork").Process(target=_write_two, args=(tmp_path / "two",))
+        child.start()
+        child.join(60)
+        assert child.exitcode == 0
+    assert points(task) == {("loss", "loss"): [(1, 1.0)], ("loss", "two: loss"): [(1, 2.0)]}
+
+
+def _write_two(folder: Path) -> None:
+    with open_writer("tensorboardX", folder) as writer:
+        writer.add_scalar("loss", 2.0, 1)
 
 
 def _figure() -> Any:

@@ -6,6 +6,7 @@ Source: TensorBoard's summaries; ClearML's TensorBoard binding, measured.
 from __future__ import annotations
 
 import json
+import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,10 +44,18 @@ class Board:
         session: the run.
         reports: where to.
         failed: told of what can't be reported.
+        before: names that were taken before this process was forked.
     """
 
-    def __init__(self, session: Session, reports: SessionReports, failed: Callable[[str, Exception], None]) -> None:
-        self.names = Names()
+    def __init__(
+        self,
+        session: Session,
+        reports: SessionReports,
+        failed: Callable[[str, Exception], None],
+        before: Names | None = None,
+    ) -> None:
+        self.names = Names(before)
+        self.process = os.getpid()
         self._session = session
         self._reports = reports
         self._scalars = session.writer.scalars
@@ -181,10 +190,11 @@ class Board:
         """Report a text, or several as lines of one."""
         self._sample("Text", folder, tag, b"\n".join(texts), ".txt", "text/plain", step)
 
-    def curve(self, tag: str, name: str, values: Any, step: int) -> None:
+    def curve(self, folder: str, tag: str, name: str, values: Any, step: int) -> None:
         """Report a curve of precision and recall.
 
         Args:
+            folder: the writer's.
             tag: the plot.
             name: the curve's name.
             values: (6, n) true and false positives, true and false negatives, precision and recall by threshold.
@@ -197,7 +207,8 @@ class Board:
             for number in range(count)
         ]
         line = {"name": name or tag, "data": values[[5, 4]].T, "labels": labels}
-        self._plot(tag, "", figures.line_figure(tag, [line], "recall", "precision"), step)
+        title = self.names.of(folder).curve(tag).title
+        self._plot(title, "", figures.line_figure(title, [line], "recall", "precision"), step)
 
     def layout(self, folder: str, charts: list[layouts.Chart]) -> None:
         """Keep the layout of a folder's charts as a configuration object; they are drawn when their curves are whole."""
@@ -218,7 +229,8 @@ class Board:
                 curves = {tag: self._points_of(graphs[tag]) for tag in tags}
                 if curves:
                     last = max(points.iterations[-1] for points in curves.values())
-                    self._plot(chart.title, chart.category, chart.figure(curves), last)
+                    graph = self.names.of(folder).chart(chart.title, chart.category)
+                    self._plot(graph.title, graph.series, chart.figure(curves), last)
 
     def _points_of(self, graph: Graph) -> SeriesPoints:
         found = read_scalars(self._session.writer.layout.scalars, graph.title, graph.series)
@@ -264,7 +276,15 @@ def board_of(ctx: BindingContext) -> Board | None:
             board = _boards.get(session)
             reports = ctx.reports()
             if board is None and reports is not None:
-                board = _boards[session] = Board(session, reports, ctx.failed)
+                board = _boards[session] = Board(session, reports, ctx.failed, _names_before(session))
                 session.on_close.append(board.finish)
                 session.on_settle.append(board.backlog.drain)
     return board
+
+
+def _names_before(session: Session) -> Names | None:
+    """Return the names that the process which was forked into this one had taken for the same task."""
+    for other, board in list(_boards.items()):
+        if board.process != os.getpid() and other.folder == session.folder:
+            return board.names
+    return None

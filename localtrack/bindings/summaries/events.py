@@ -127,7 +127,7 @@ class EventReader(Source):
         elif plugin == "text":
             board.text(folder, tag, tensor.texts(), step)
         elif plugin == "pr_curves":
-            board.curve(tag, metadata.display_name, tensor.array(), step)
+            board.curve(folder, tag, metadata.display_name, tensor.array(), step)
 
     def _read_hparams(self, content: bytes) -> None:
         if not self._takes_hparams:

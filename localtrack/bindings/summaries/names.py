@@ -65,11 +65,15 @@ class Graph:
 
 
 class Names:
-    """The names that the writers of one run have taken."""
+    """The names that the writers of one run have taken.
 
-    def __init__(self) -> None:
+    Args:
+        before: those that a process had taken before it was forked into this one.
+    """
+
+    def __init__(self, before: Names | None = None) -> None:
         self.lock = threading.RLock()
-        self.taken: dict[tuple[str, str], str] = {}
+        self.taken: dict[tuple[str, str], str] = {} if before is None else dict(before.taken)
         self.steps: dict[tuple[str, str], Steps] = {}
         self._folders: dict[str, FolderNames] = {}
 
@@ -132,6 +136,17 @@ class FolderNames:
         """Return the sample that a tag is; ``kind`` is ``Images``, ``Audio`` or ``Text``."""
         return self._other(kind, tag)
 
+    def curve(self, tag: str) -> Graph:
+        """Return the plot of a curve of precision and recall, which has the whole tag as its title."""
+        found = self._others.get(("Curves", tag))
+        if found is None:
+            found = self._others["Curves", tag] = self._graph(tag, "", "title")
+        return found
+
+    def chart(self, title: str, category: str) -> Graph:
+        """Return the plot of one chart of a layout."""
+        return self._graph(title, category, "title")
+
     def _other(self, kind: str, tag: str) -> Graph:
         key = (kind, tag)
         found = self._others.get(key)
@@ -147,13 +162,11 @@ class FolderNames:
     def _new_scalar(self, tag: str) -> Graph:
         single, default = self._single, "Scalars" if self._grouped else tag
         title, series = divided(tag, default)
-        graph = self._graph(title, series, "title" if single else "front")
         member = self._member(default)
-        if not member:
-            return graph
-        if single:
-            return Graph(graph.title + member, graph.series, graph.steps)
-        return Graph(graph.title, member, graph.steps)
+        if not single:
+            return self._graph(title, member or series, "front")
+        graph = self._graph(title, series, "title")
+        return Graph(graph.title + member, graph.series, graph.steps) if member else graph
 
     def _member(self, tag: str) -> str:
         """Return the name that ``add_scalars`` gave this folder: it writes each member of a group to a folder of its own."""
@@ -167,6 +180,7 @@ class FolderNames:
             if owner != self._folder:
                 theirs = set(owner.split("/"))
                 mine = "/".join(part for part in self._folder.split("/") if part not in theirs)
+                mine = mine or self._folder.rpartition("/")[2]
                 distinct = _with(title, series, mine, where)
                 if names.taken.setdefault(distinct, self._folder) != self._folder:
                     distinct = _with(title, series, self._folder, where)
