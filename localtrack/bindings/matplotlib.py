@@ -20,6 +20,7 @@ from localtrack.runtime import binding_options
 from localtrack.runtime.reporting import SessionReports
 from localtrack.services.matplotlib_apart import Moment
 from localtrack.services.matplotlib_figures import interactive_of, is_by_hand, picture_of
+from localtrack.services.quiet import without_warnings
 
 FRAMEWORK = "matplotlib"
 MODULES = ("matplotlib.figure", "matplotlib.pyplot", "matplotlib.pylab", "matplotlib_inline.backend_inline")
@@ -153,7 +154,8 @@ def _record(reports: SessionReports, seen: _Seen, figure: Any, iteration: int, t
 
 def _since(moment: Moment, figure: Any) -> Any:
     try:
-        return moment.figure_since(figure)
+        with without_warnings():
+            return moment.figure_since(figure)
     except Exception:  # a figure that holds what can't be pickled is reported whole
         return figure
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import math
 from typing import Any
 
 from localtrack.errors import InvalidValueError
@@ -19,10 +20,12 @@ from localtrack.services.matplotlib_axes import AxesFrame
 from localtrack.services.matplotlib_bars import ColorBars
 from localtrack.services.matplotlib_legends import Legends
 from localtrack.services.matplotlib_style import PIXELS_PER_INCH, Unfaithful, escaped, font_of, rgba
+from localtrack.services.quiet import without_warnings
 
 LOG = logging.getLogger("localtrack")
 BY_HAND = "_localtrack_by_hand"  # on a figure that the script reported itself: the digest of its picture then
 PICTURE_DPI = 150
+PICTURE_PIXELS = 4_000_000
 VALUE_LIMIT = 1_000_000  # beyond it a page would not draw the figure; the picture is kept in any case
 
 
@@ -41,10 +44,17 @@ def figure_of(source: Any) -> Any:
 
 
 def picture_of(figure: Any) -> tuple[bytes, str]:
-    """Return a figure as PNG with its suffix; the figure, its canvas and its resolution stay what they are."""
+    """Return a figure as PNG with its suffix; the figure, its canvas and its resolution stay what they are.
+
+    It has about four million pixels at most, of which a large figure has fewer an inch. Warnings are the script's to say,
+    when it draws the figure itself.
+    """
     buffer = io.BytesIO()
+    width, height = figure.get_size_inches()
+    dpi = min(max(float(figure.dpi), PICTURE_DPI), math.sqrt(PICTURE_PIXELS / (width * height)))
     # not savefig: that may be watched by an automatic capture
-    figure.canvas.print_figure(buffer, format="png", dpi=max(float(figure.dpi), PICTURE_DPI))
+    with without_warnings():
+        figure.canvas.print_figure(buffer, format="png", dpi=dpi)
     return buffer.getvalue(), ".png"
 
 
@@ -64,7 +74,8 @@ def interactive_of(figure: Any) -> Figure | None:
     The figure must have been drawn: only then are the places of its axes known.
     """
     try:
-        return convert(figure)
+        with without_warnings():
+            return convert(figure)
     except Unfaithful as reason:
         LOG.debug("a matplotlib figure is kept as a picture alone: %s", reason)
     except Exception as error:  # the border to matplotlib's inner shapes, which change; the picture is kept

@@ -6,8 +6,10 @@ import base64
 import datetime as dt
 import io
 import json
+import warnings
 import zoneinfo
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import matplotlib as mpl
@@ -27,6 +29,7 @@ from localtrack.errors import InvalidValueError
 from localtrack.services import matplotlib_figures
 from localtrack.services.figures import Figure
 from localtrack.services.matplotlib_style import Unfaithful
+from localtrack.services.quiet import without_warnings
 
 RANDOM = numpy.random.default_rng(0)
 
@@ -442,6 +445,34 @@ def test_hidden_parts_are_left_out() -> None:
     assert [trace["y"] for trace in found["data"]] == [[3, 4]]
     assert found["layout"]["xaxis"]["visible"] is False
     assert "xaxis2" not in found["layout"]
+
+
+@pytest.mark.parametrize(("inches", "dpi", "size"), [(60, 100, 2000), (4, 100, 600), (4, 300, 1200)])
+def test_the_picture_is_bounded(inches: int, dpi: int, size: int) -> None:
+    """However large a figure is, its picture has four million pixels at most; others have their own resolution."""
+    data, _ = matplotlib_figures.picture_of(plt.figure(figsize=(inches, inches), dpi=dpi))
+    with PIL.Image.open(io.BytesIO(data)) as picture:
+        assert picture.size == (size, size)
+
+
+def test_the_picture_says_no_warnings(recwarn: pytest.WarningsRecorder) -> None:
+    """What drawing it warns of is said, or raised, when the script draws; what has been said is not said again."""
+    _, axes = plt.subplots()
+    axes.set_title("\u4f60")
+    warnings.simplefilter("error")
+    picture, _ = matplotlib_figures.picture_of(axes.figure)
+    matplotlib_figures.interactive_of(axes.figure)
+    with pytest.raises(UserWarning, match="Glyph"):
+        axes.figure.savefig(io.BytesIO())
+    warnings.simplefilter("default")
+    known = list(warnings.filters)
+    for _ in range(2):
+        warnings.warn("once", UserWarning, stacklevel=1)
+        assert matplotlib_figures.picture_of(axes.figure)[0] == picture
+        with ThreadPoolExecutor(1) as pool, without_warnings():
+            pool.submit(warnings.warn, "elsewhere", UserWarning).result()
+    assert list(warnings.filters) == known
+    assert [str(said.message) for said in recwarn] == ["once", "elsewhere"]
 
 
 def test_what_counts_as_a_figure() -> None:
