@@ -83,10 +83,16 @@ class FireHook:
         return fire
 
     def _wrap_create(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Keep the parser of Fire's own flags from being fed: a function may have arguments of the same names."""
+        """Leave the parser of Fire's own flags alone where the function that is called has arguments of their names."""
 
         def create(*args: Any, **named: Any) -> Any:
             parser = original(*args, **named)
+            try:
+                flags = {action.dest for action in parser._actions}
+                if flags.isdisjoint(self._arguments_called()):
+                    return parser  # a parser like any other
+            except Exception as error:  # the binding border
+                self._ctx.failed("parse", error)
             parse_known_args = parser.parse_known_args
 
             def parse_unwatched(*args: Any, **named: Any) -> Any:
@@ -97,6 +103,17 @@ class FireHook:
             return parser
 
         return create
+
+    def _arguments_called(self) -> set[str]:
+        """Return the names that are recorded without a command's: those of what ``Fire``, which is running, was given."""
+        frame: Any = sys._getframe(1)
+        while frame is not None and not (frame.f_code.co_name == "Fire" and frame.f_globals is vars(self._core)):
+            frame = frame.f_back
+        component = None if frame is None else frame.f_locals.get("component")
+        if not callable(component):
+            return set()
+        spec = self._core.inspectutils.GetFullArgSpec(component)
+        return {*spec.args, *spec.kwonlyargs}
 
     def _choose(self, args: list[str]) -> list[str]:
         """Return the command line with the command that the task has chosen."""

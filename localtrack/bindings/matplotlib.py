@@ -19,7 +19,7 @@ from localtrack.bindings.figure_names import names_of
 from localtrack.runtime import binding_options
 from localtrack.runtime.reporting import SessionReports
 from localtrack.services.matplotlib_apart import Moment
-from localtrack.services.matplotlib_figures import interactive_of, is_by_hand, picture_of
+from localtrack.services.matplotlib_figures import interactive_of, is_by_hand, may_be_by_hand, picture_of
 from localtrack.services.quiet import without_warnings
 
 FRAMEWORK = "matplotlib"
@@ -56,6 +56,8 @@ def install(ctx: BindingContext) -> Undo:
             module.switch_backend("agg")  # an agent's machine has no screen
         _watch_pyplot(ctx, module)
         ctx.patch.before(module, "gca", lambda args, kwargs: _begin_anew(ctx, module))
+        for owner, named in ((module.Axes, "set_title"), (module.Figure, "suptitle")):
+            ctx.patch.after(owner, named, lambda result, args, kwargs: _on_title(result))
     else:
         _watch_pyplot(ctx, module)
     return ctx.patch.undo
@@ -100,6 +102,12 @@ def _open_figures() -> list[Any]:
     return [manager.canvas.figure for manager in Gcf.get_all_fig_managers()]
 
 
+def _on_title(title: Any) -> None:
+    seen = _seen.get(title.get_figure())
+    if seen is not None and seen.last_over is not None:
+        seen.last_over.name_anew(title)
+
+
 def _begin_anew(ctx: BindingContext, pyplot: Any) -> None:
     """Note what a shown figure holds before pyplot draws on it; where windows open, closing them begins another one."""
     if ctx.session() is None or not pyplot.get_fignums():
@@ -128,6 +136,8 @@ def _report(ctx: BindingContext, figure: Any, *, is_shown: bool = False) -> None
         return
     pictured = _since(seen.last_over, figure) if is_shown and seen.last_over is not None else figure
     try:
+        if may_be_by_hand(figure) and is_by_hand(figure, picture_of(figure)[0]):
+            return
         _record(reports, seen, pictured, iteration, 0 if pictured is figure else seen.times_over)
     finally:
         if not _has_window(figure):
@@ -136,8 +146,6 @@ def _report(ctx: BindingContext, figure: Any, *, is_shown: bool = False) -> None
 
 def _record(reports: SessionReports, seen: _Seen, figure: Any, iteration: int, times_over: int) -> None:
     data, suffix = picture_of(figure)
-    if is_by_hand(figure, data):
-        return
     digest = hashlib.sha256(b"%d %d " % (iteration, times_over) + data).digest()
     seen.iteration = iteration
     if digest == seen.digest:
@@ -161,7 +169,7 @@ def _since(moment: Moment, figure: Any) -> Any:
 
 
 def _title(reports: SessionReports, figure: Any, iteration: int, *, as_sample: bool) -> str:
-    texts = [text.get_text() for text in figure.texts]
+    texts = [text.get_text() for text in figure.texts if text.get_text()]
     text = texts[0] if texts else figure.gca().get_title() if figure.axes else ""
     names = names_of(reports.session)
     return names.next(text, iteration) if text else names.untitled(as_sample=as_sample)

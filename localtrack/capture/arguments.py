@@ -151,13 +151,18 @@ class KeptParse(Protocol):
 
 
 def describe_kept(kept: Iterable[KeptParse], include: Callable[[str], bool] = _include_all) -> list[ParsedArguments]:
-    """Return what parses gave, whatever the script did with it since; what it added to its namespace is there, too."""
+    """Return what parses gave, whatever the script did with it since.
+
+    What it added to its namespace is there, too, and what it filled in for an argument that nobody gave and that has no default.
+    """
     found: list[ParsedArguments] = []
     for one in kept:
         try:
             tree = ArgumentTree(one.parser)
             chosen = [parser for parser in tree.parsers[1:] if any(parser is taken for taken in one.chosen)]
-            parsed = tree.describe(argparse.Namespace(**one.values), chosen, one.raw, include)
+            now = vars(one.namespace)
+            values = {name: now.get(name) if value is None else value for name, value in one.values.items()}
+            parsed = tree.describe(argparse.Namespace(**values), chosen, one.raw, include)
             added = {name: value for name, value in vars(one.namespace).items() if name not in one.values}
             whole = describe_namespace(argparse.Namespace(**added), include)
             found.append(_with_added(replace(parsed, namespace=one.namespace), whole, tree))

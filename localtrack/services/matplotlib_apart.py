@@ -20,8 +20,13 @@ class Moment:
 
     def __init__(self, figure: Any) -> None:
         self._held: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._titles: weakref.WeakSet[Any] = weakref.WeakSet(_titles(figure))
         for axes in figure.axes:
             self._held.update((axes, *_drawn(axes), *_legends(axes)))
+
+    def name_anew(self, title: Any) -> None:
+        """Note that a title was set since, if only to what it was."""
+        self._titles.discard(title)
 
     def figure_since(self, figure: Any) -> Any:
         """Return a copy of a figure with what was drawn since; the figure itself where nothing is to be told apart."""
@@ -31,6 +36,9 @@ class Moment:
             return figure
         legends = {axes: axes.get_legend() in self._held for axes in figure.axes}
         copy = _copy_of(figure)
+        for title, made in zip(_titles(figure), _titles(copy), strict=True):
+            if title in self._titles:
+                made.set_text("")
         for axes, made in zip(figure.axes, list(copy.axes), strict=True):
             if axes not in has_new:
                 made.remove()
@@ -42,6 +50,12 @@ class Moment:
 def _drawn(axes: Any) -> list[Any]:
     """Return what scripts draw into axes, and not what belongs to these, in an order that a copy has, too."""
     return [*axes.lines, *axes.patches, *axes.collections, *axes.images, *axes.texts, *axes.artists]
+
+
+def _titles(figure: Any) -> list[Any]:
+    """Return the texts that a figure is named by; a copy has as many, in the same order."""
+    of_axes = [getattr(axes, name) for axes in figure.axes for name in ("title", "_left_title", "_right_title")]
+    return [*figure.texts, *of_axes]
 
 
 def _legends(axes: Any) -> list[Any]:

@@ -63,6 +63,11 @@ def note_by_hand(figure: Any, picture: bytes) -> None:
     setattr(figure, BY_HAND, hashlib.sha256(picture).digest())
 
 
+def may_be_by_hand(figure: Any) -> bool:
+    """Tell whether the script reported a figure itself, whatever it looks like by now."""
+    return hasattr(figure, BY_HAND)
+
+
 def is_by_hand(figure: Any, picture: bytes) -> bool:
     """Tell whether the script reported a figure itself, and it still looks as it did then."""
     return bool(getattr(figure, BY_HAND, None) == hashlib.sha256(picture).digest())

@@ -91,6 +91,20 @@ def test_consecutive_figures_are_not_merged(start):
     assert task.get_reported_plots()[2]["plot"]["layout"]["yaxis"]["range"] == pytest.approx([1.9, 4.1])
 
 
+def test_a_title_is_that_of_the_figure_that_it_was_given_to(start):
+    """Left standing from before a show it names no other figure; given anew it does, though it is the same."""
+    task = start()
+    for number, (title, above) in enumerate([("loss", ""), ("loss", ""), ("", ""), ("", "all"), ("next", "")]):
+        pyplot.plot([number, number + 2])
+        if title:
+            pyplot.title(title)
+        if above:
+            pyplot.suptitle(above)
+        pyplot.show()
+    assert [metric for metric, _ in names(task)] == ["loss", "loss/1", "untitled 00", "all", "next"]
+    assert pyplot.gcf().get_suptitle() == "all"
+
+
 def test_the_figure_of_the_script_stays_what_it_is(start, tmp_path):
     """What is drawn after a show goes where it went without localtrack, and a file has all of it, as has its plot."""
     task = start()
@@ -288,12 +302,13 @@ def test_a_client_switches_it_off(start):
 def test_figures_reported_by_hand_are_not_reported_again(start):
     """Showing what the script has reported itself adds nothing; what is drawn after that show is new."""
     task = start()
-    pyplot.plot([1, 2])
-    task.get_logger().report_matplotlib_figure("Mine", "figure", pyplot, iteration=10)
-    pyplot.show()
+    for _ in range(2):
+        pyplot.plot([1, 2])
+        task.get_logger().report_matplotlib_figure("Mine", "figure", pyplot, iteration=10)
+        pyplot.show()
     pyplot.plot([2, 1])
     pyplot.show()
-    assert names(task) == [("Mine", "figure"), (SHOWN, "plot")]
+    assert names(task) == [("Mine", "figure"), ("Mine", "figure"), (SHOWN, "plot")]
 
 
 def test_a_figure_reported_by_hand_is_reported_when_it_has_changed(start, tmp_path):

@@ -71,6 +71,13 @@ def test_what_was_added_since_is_recorded_too(tmp_path: Path) -> None:
     assert found["api_key"] == "********"
 
 
+def test_what_the_script_filled_in_is_recorded(tmp_path: Path) -> None:
+    """An argument that nobody gave and that has no default is what the script made of it, as with ClearML."""
+    body = HEAD + "args = parse('train')\nargs.size = (8, 9)\nargs.lr = 7\n" + INIT.format(more="")
+    found = run(tmp_path, body)
+    assert (found["size"], found["lr"]) == ([8, 9], 0.1)
+
+
 def test_the_watch_ends_with_task_init(tmp_path: Path) -> None:
     """Also where argparse is not to be recorded, or never came: the class has its own functions then, each parse is told once."""
     clean = 'assert argparse.ArgumentParser.parse_known_args.__code__.co_filename.endswith("argparse.py")\n'
