@@ -55,7 +55,7 @@ def masked_argument(name: str, value: Any) -> Any:
         return {key: masked_argument(str(key), item) for key, item in value.items()}
     if type(value) in (list, tuple):
         is_pair = len(value) == 2
-        befores = ("", *value[:-1])
+        befores = ("", *value)[: len(value)]
         return type(value)(
             _after(before, item, is_direct=is_pair)
             if isinstance(item, str) and _may_tell(before)

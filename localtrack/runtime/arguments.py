@@ -45,7 +45,10 @@ class ArgumentFeed:
             return
         known = [one.namespace for one in kept]
         for parsed in [*find_parsed(frame, known=known), *describe_kept(kept)]:
-            self._record(parsed)
+            try:
+                self._record(parsed)
+            except Exception as error:  # the border to Task.init, which goes on
+                self._session.writer.say_once("arguments", f"the arguments were not recorded: {error}")
 
     def remove(self) -> None:
         """Take the hook off."""

@@ -97,6 +97,8 @@ def test_arguments_keep_their_types() -> None:
     for value in (None, 3, 0.5, True, "plain", ["a", 1], {"a": {"b": None}}, ("x",)):
         assert masked_argument("Args/password_length", value) == value
     assert masked_argument("Args/password", 12345678) == 12345678
+    for empty in ([], (), {}, [[]], [()]):
+        assert masked_argument("Args/password", empty) == empty
     assert masked_argument("opt.password", "hunter2-hunter2") == MASK
     assert is_masked(masked_argument("a", {"b": ["https://ada:hunter2@host/x"]}))
 

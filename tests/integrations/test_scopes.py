@@ -118,7 +118,7 @@ def test_report_to_is_registered_whichever_is_imported_first(tmp_path: Path, ord
         "localtrack": "from localtrack import Task; assert 'transformers' in sys.modules or not seen\n",
         "transformers": "import transformers.integrations.integration_utils as utils; seen = True\n",
     }
-    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); before = list(sys.meta_path); seen = False\n"
+    code = f"import argparse, sys; sys.path.insert(0, {str(tmp_path)!r}); before = list(sys.meta_path); seen = False\n"
     code += "".join(steps[name] for name in order)
     code += "print(sorted(utils.INTEGRATION_TO_CALLBACK), sys.meta_path == before)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
