@@ -20,6 +20,7 @@ Action = Callable[[], object]
 _MARK = "_localtrack_mark"
 
 _before_results: Action | None = None
+_before_threads_end: Action | None = None
 _at_end: Action | None = None
 
 
@@ -67,6 +68,25 @@ def _marked(function: Any, original: Any) -> Any:
     return made
 
 
+def before_threads_end(action: Action) -> None:
+    """Do something when a child's function is over, while threads can be started still; the last one given counts."""
+    global _before_threads_end
+    _before_threads_end = action
+    util: Any = sys.modules.get("multiprocessing.util")
+    exit_function = getattr(util, "_exit_function", None)
+    if exit_function is None or hasattr(exit_function, _MARK):
+        return
+
+    def exit_and_act(*args: Any, **kwargs: Any) -> Any:
+        result = exit_function(*args, **kwargs)
+        if _before_threads_end is not None:
+            with contextlib.suppress(Exception):
+                _before_threads_end()
+        return result
+
+    util._exit_function = _marked(exit_and_act, exit_function)
+
+
 def at_end(action: Action) -> None:
     """Do something at the end of a child, when it has written its exception; the last one given counts.
 
@@ -83,11 +103,9 @@ def at_end(action: Action) -> None:
         return
 
     def flush_at_end() -> None:
-        done = None
-        while util._exiting and _at_end is not done:  # a child's last words may begin its run, which has an end, too
-            done = _at_end
+        if util._exiting and _at_end is not None:
             with contextlib.suppress(Exception):
-                done()
+                _at_end()
         flush()
 
     util._flush_std_streams = _marked(flush_at_end, flush)

@@ -81,7 +81,7 @@ class ConsoleCapture:
         if self._tee is not None:
             self._tee.rebind(_write_to_current)
             child_processes.before_results(self._tee.settle)
-            child_processes.at_end(self._tee.flush_partials)
+            child_processes.before_threads_end(self._tee.flush_partials)
             atexit.register(self._tee.leave)
         if self._descriptors is not None:
             self._descriptors.abandon()
