@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from localtrack.config import Settings
 from localtrack.runtime import early_parses
@@ -21,6 +22,9 @@ from localtrack.services.context import StoreContext
 from localtrack.store.root import Store
 
 collect_ignore = ["labs", "benchmarks", "clients", "frameworks"]  # they take minutes; .ci/run names them
+# a machine that is busy for half a second fails nothing
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 OTHER_UID = 65534
 KEPT = frozenset({"LOCALTRACK_NO_LOCKS"})
 FOREIGN_PREFIXES = (
