@@ -43,9 +43,11 @@ def before_results(action: Action) -> None:
 
         pickler.dumps = classmethod(_marked(dumps_after, dumps))
     queues: Any = sys.modules.get("multiprocessing.queues")
-    for queue in (getattr(queues, name, None) for name in ("Queue", "JoinableQueue")):
-        if queue is not None and not hasattr(queue.put, _MARK):
-            queue.put = _after_action(queue.put)
+    for name in ("Queue", "JoinableQueue"):
+        queue: Any = getattr(queues, name, None)
+        put = _unmarked(queue, "put")
+        if put is not None:
+            queue.put = _after_action(put)
 
 
 def _after_action(put: Any) -> Any:
@@ -62,6 +64,12 @@ def _act_before_results() -> None:
             _before_results()
 
 
+def _unmarked(owner: Any, name: str) -> Any:
+    """Return a function that we have not replaced yet; None where we have, or where there is none."""
+    found = getattr(owner, name, None)
+    return None if hasattr(found, _MARK) else found
+
+
 def _marked(function: Any, original: Any) -> Any:
     made = functools.wraps(original)(function)
     setattr(made, _MARK, True)
@@ -73,8 +81,8 @@ def before_threads_end(action: Action) -> None:
     global _before_threads_end
     _before_threads_end = action
     util: Any = sys.modules.get("multiprocessing.util")
-    exit_function = getattr(util, "_exit_function", None)
-    if exit_function is None or hasattr(exit_function, _MARK):
+    exit_function = _unmarked(util, "_exit_function")
+    if exit_function is None:
         return
 
     def exit_and_act(*args: Any, **kwargs: Any) -> Any:

@@ -15,6 +15,7 @@ Source: docs/decisions/0007-exit-code.md; ClearML's exit behaviour, measured.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -26,6 +27,7 @@ from typing import Any
 from localtrack.records.plain import dataclass
 
 TOOL_NAME = "localtrack"
+_SHOWN = "_localtrack_shown"
 _ENDINGS = ("RETURN_VALUE", "RETURN_CONST")
 
 
@@ -74,7 +76,7 @@ class ExitWatch:
         self._code: CodeType | None = frame.f_code if frame is not None else None
         self._is_interactive = hasattr(sys, "ps1")
         self._uncaught: _Uncaught | None = None
-        self._shown = _last_shown()
+        _mark_shown()
         self._system_exit: tuple[int | str | None] | None = None
         self._called_exit: tuple[int | str | None] | None = None
         self._undo: list[Callable[[], None]] = []
@@ -139,7 +141,8 @@ class ExitWatch:
         if not self._left_early():
             return None
         value: Any = getattr(sys, "last_value", None)
-        if _last_shown() != self._shown and self._passed_main(getattr(sys, "last_traceback", None)):
+        is_new = value is not None and not hasattr(value, _SHOWN)
+        if is_new and self._passed_main(getattr(sys, "last_traceback", None)):
             return _Uncaught.of(value)
         return self._uncaught
 
@@ -263,7 +266,8 @@ class ExitWatch:
         def exit(status: Any = None, /) -> Any:
             if threading.current_thread() is threading.main_thread():
                 self._called_exit = (_plain(status),)
-                self._uncaught, self._shown = None, _last_shown()  # of an exception and an exit the later one counts
+                self._uncaught = None  # of an exception and an exit the later one counts
+                _mark_shown()
             previous(status)
 
         exit.__doc__ = previous.__doc__
@@ -303,10 +307,12 @@ def _plain(code: Any) -> int | str | None:
     return 1
 
 
-def _last_shown() -> int:
-    """Return the identity of the exception that was shown last; 0 for none."""
+def _mark_shown() -> None:
+    """Mark the exception that was shown last: it ends no process. Its address would not tell it from a later one."""
     value = getattr(sys, "last_value", None)
-    return 0 if value is None else id(value)
+    if value is not None:
+        with contextlib.suppress(Exception):  # one of an unusual make
+            setattr(value, _SHOWN, True)
 
 
 def _is_inspected() -> bool:

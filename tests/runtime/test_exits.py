@@ -258,6 +258,13 @@ OTHERS_HOOKS = {
         "old = sys.excepthook\nsys.excepthook = lambda kind, value, trace: old(kind, value, None)\nraise RuntimeError('boom')"
     ),
     "none": "raise RuntimeError('boom')",
+    "its own, after one that was shown": (
+        "sys.excepthook = lambda *a: None\nboom = RuntimeError('boom')\nsys.last_value = boom\n"
+        "try:\n    sys.exit()\nexcept SystemExit:\n    pass\n"
+        "place = id(boom)\ndel sys.last_value, boom\nkept = []\n"
+        "while id(boom := RuntimeError('boom')) != place and len(kept) < 1000:\n    kept.append(boom)\n"
+        "assert id(boom) == place\nraise boom"
+    ),
 }
 
 
