@@ -3,7 +3,7 @@
 ``from localtrack import Task, Logger, TaskTypes`` loads the facade; ``import localtrack`` alone loads nothing, starts
 nothing and patches nothing, except in a process that an agent started: there it feeds the stored arguments into the
 parser, since the script may parse before it calls ``Task.init``. With ``Task`` the name ``localtrack`` becomes known to
-transformers' ``report_to``, once that is imported, and what argparse parses from then on is kept for ``Task.init``.
+transformers' ``report_to``, once that is imported, and what argument parsers parse from then on is kept for ``Task.init``.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def __getattr__(name: str) -> Any:
     if name == "Task":
         _load("localtrack.integrations.report_to").install()
         _load("localtrack.runtime.early_parses").install()
+        _load("localtrack.runtime.early_parsers").install()
     return value
 
 

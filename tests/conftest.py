@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from localtrack.config import Settings
-from localtrack.runtime import early_parses
+from localtrack.runtime import early_parsers, early_parses
 from localtrack.services.context import StoreContext
 from localtrack.store.root import Store
 
@@ -74,6 +74,7 @@ def isolated_world(worlds: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def no_early_parses() -> None:
     """Forget what other tests parsed while no task ran."""
     early_parses.take()
+    early_parsers.stop(forget=True)
 
 
 @pytest.fixture(autouse=True)

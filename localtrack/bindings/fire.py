@@ -16,8 +16,8 @@ from typing import Any
 
 from localtrack.bindings import BindingContext, Undo
 from localtrack.bindings.parameter_feed import ARGUMENTS, ParameterFeed, Parsed, feed_for
-from localtrack.capture.arguments import unwatched
 from localtrack.capture.native_values import is_same, to_native
+from localtrack.capture.unwatched import unwatched
 
 FRAMEWORK = "arg_parser"
 MODULES = ("fire.core",)
@@ -29,8 +29,10 @@ _COMMAND_LIMIT = 1000
 
 def install(ctx: BindingContext) -> Undo:
     """Bind ``fire.core``."""
-    hook = FireHook(feed_for(ctx, ARGUMENTS), ctx)
-    hook.record_running(sys._getframe(1))
+    feed = feed_for(ctx, ARGUMENTS)
+    hook = FireHook(feed, ctx)
+    if not feed.goes_on:
+        hook.record_running(sys._getframe(1))
     hook.install()
     return ctx.patch.undo
 
@@ -47,7 +49,7 @@ class FireHook:
         self._feed = feed
         self._ctx = ctx
         self._core: Any = ctx.module
-        self._commands = Commands(self._core, None, {})
+        self._commands = _commands_before_run if feed.goes_on else Commands(self._core, None, {})
 
     def install(self) -> None:
         """Wrap Fire's parsing."""
@@ -72,8 +74,11 @@ class FireHook:
 
     def _wrap_fire(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def fire(component: Any, args: Any, flags: Any, context: Any, name: Any = None) -> Any:
+            global _commands_before_run
             try:
                 self._commands = Commands(self._core, component, context)
+                if self._feed.session is None:
+                    _commands_before_run = self._commands
                 args = self._choose(list(args))
                 self._commands.planned = self._commands.find(args)[0]
             except Exception as error:  # the binding border
@@ -268,6 +273,9 @@ class Commands:
             if name not in self.groups:
                 break
         return None, 0
+
+
+_commands_before_run: Any = None  # of the last call before Task.init, which may happen in its midst
 
 
 def _members(component: Any) -> Iterator[tuple[str, Any]]:

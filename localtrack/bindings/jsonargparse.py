@@ -30,7 +30,8 @@ def install(ctx: BindingContext) -> Undo:
     """Bind ``jsonargparse._core``."""
     hook = JsonargparseHook(feed_for(ctx, ARGUMENTS), ctx)
     hook.install()
-    hook.record_running(sys._getframe(1))
+    if not hook.goes_on:
+        hook.record_running(sys._getframe(1))
     return ctx.patch.undo
 
 
@@ -47,6 +48,11 @@ class JsonargparseHook:
         self._ctx = ctx
         self._module: Any = ctx.module
         self._depth = 0
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether parses before ``Task.init`` are recorded, as they were: the script may have changed what they gave."""
+        return self._feed.goes_on
 
     def install(self) -> None:
         """Wrap the parser's entry."""

@@ -15,6 +15,7 @@ from localtrack.errors import LocaltrackError
 from localtrack.records.parameters import Entry, entry
 from localtrack.records.plain import dataclass, field
 from localtrack.records.task import TaskRecord
+from localtrack.runtime import early_bindings
 from localtrack.services import parameters
 from localtrack.services.code import without_hidden
 
@@ -51,6 +52,8 @@ class ParameterFeed:
         wants: tells whether a name is recorded and overridden.
         session: the run; None before ``Task.init``, when what is recorded waits for it.
         remote: an agent runs this task.
+        binding: whose feed it is.
+        goes_on: whether there was one before this, from before ``Task.init``, that has recorded something.
     """
 
     section: str
@@ -58,6 +61,8 @@ class ParameterFeed:
     wants: Callable[[str], bool] = lambda name: True
     session: Session | None = None
     remote: bool = False
+    binding: str = ""
+    goes_on: bool = False
     _said: set[str] = field(default_factory=set)
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -75,7 +80,11 @@ class ParameterFeed:
             for name, parsed in values.items()
             if self.wants(name) and not (parsed.is_unused and name in self.stored)
         }
-        if entries:
+        if not entries:
+            return
+        if self.session is None:
+            early_bindings.keep(self.binding, entries)
+        else:
             commit(self.session, entries)
 
     def changed(self, name: str, value: Any) -> None:
@@ -95,14 +104,8 @@ class ParameterFeed:
             )
 
 
-_waiting: dict[str, Entry] = {}
-
-
-def commit(session: Session | None, entries: Mapping[str, Entry]) -> None:
-    """Record entries in the run's task; before ``Task.init`` they wait for it."""
-    if session is None:
-        _waiting.update(entries)
-        return
+def commit(session: Session, entries: Mapping[str, Entry]) -> None:
+    """Record entries in the run's task."""
     if session.closed:
         return
     entries = parameters.without_secrets(session.ctx, entries)
@@ -116,10 +119,13 @@ def hide_options(session: Session | None, options: Collection[str]) -> None:
     """Mask what the recorded command line gives to options whose value is typed unseen.
 
     Args:
-        session: the run.
+        session: the run; None before ``Task.init``.
         options: with their dashes.
     """
-    if session is None or session.closed or not session.ctx.settings.mask_secrets:
+    if session is None:
+        early_bindings.keep_hidden(options)
+        return
+    if session.closed or not session.ctx.settings.mask_secrets:
         return
     new = set(options) - session.hidden_options
     if not new or session.options.remote:
@@ -139,14 +145,14 @@ def feed_for(ctx: BindingContext, section: str) -> ParameterFeed:
     session = ctx.session()
     if session is None:
         record = _agent_record()
-        return ParameterFeed(
-            section, {} if record is None else parameters.fed_values(record, section), remote=record is not None
-        )
+        stored = {} if record is None else parameters.fed_values(record, section)
+        return ParameterFeed(section, stored, remote=record is not None, binding=ctx.name)
     remote = session.options.remote
     stored = parameters.fed_values(session.record_at_start, section) if remote else {}
-    feed = ParameterFeed(section, stored, session.options.wants_argument, session, remote)
+    hide_options(session, early_bindings.take_hidden())
+    waiting = early_bindings.take(ctx.name)
+    feed = ParameterFeed(section, stored, session.options.wants_argument, session, remote, ctx.name, bool(waiting))
     prefix = f"{section}/"
-    waiting = {key: _waiting.pop(key) for key in list(_waiting) if key.startswith(prefix)}
     wanted = {key: item for key, item in waiting.items() if feed.wants(key[len(prefix) :])}
     if wanted:
         commit(session, wanted)

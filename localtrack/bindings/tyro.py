@@ -13,7 +13,7 @@ from typing import Any
 from localtrack.bindings import BindingContext, Undo
 from localtrack.bindings.configured import fed_values
 from localtrack.bindings.parameter_feed import ARGUMENTS, ParameterFeed, feed_for
-from localtrack.capture.arguments import unwatched
+from localtrack.capture.unwatched import unwatched
 
 FRAMEWORK = "arg_parser"
 MODULES = ("tyro._cli",)

@@ -7,10 +7,9 @@ is in ``sys.modules`` already or from a hook that waits for it.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import Any, Protocol
 
@@ -21,6 +20,7 @@ from localtrack.capture.argument_session import (
     apply_overrides,
     describe_namespace,
 )
+from localtrack.capture.unwatched import is_unwatched
 from localtrack.records.plain import replace
 
 __all__ = ["ArgparseHook", "ParsedArguments", "apply_overrides", "describe_kept", "find_parsed"]
@@ -29,18 +29,6 @@ _PATCHED = ("parse_known_args", "parse_known_intermixed_args")
 _FRAME_LIMIT = 64
 
 Parse = Callable[..., Any]
-_local = threading.local()
-
-
-@contextlib.contextmanager
-def unwatched() -> Iterator[None]:
-    """Within, this thread's parsers are left alone: another parser builds on argparse and is watched itself."""
-    before = getattr(_local, "unwatched", False)
-    _local.unwatched = True
-    try:
-        yield
-    finally:
-        _local.unwatched = before
 
 
 def _include_all(dest: str) -> bool:
@@ -104,7 +92,7 @@ class ArgparseHook:
         @functools.wraps(original)
         def parse(parser: argparse.ArgumentParser, args: Any = None, namespace: Any = None) -> Any:
             is_magic = type(parser).__module__.startswith("IPython.")  # %%capture and others parse by argparse
-            if not self._is_active or is_magic or getattr(_local, "unwatched", False):
+            if not self._is_active or is_magic or is_unwatched():
                 return original(parser, args, namespace)
             session: ParseSession | None = getattr(self._local, "session", None)
             if session is None:

@@ -13,7 +13,7 @@ from localtrack.capture.arguments import ArgparseHook, ParsedArguments, describe
 from localtrack.capture.secrets import masked_argument
 from localtrack.errors import LocaltrackError
 from localtrack.records.parameters import ARGUMENT_SECTION, Entry, entry
-from localtrack.runtime import early_parses
+from localtrack.runtime import early_parsers, early_parses
 from localtrack.services import parameters
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ def install_early(task_id: str) -> None:
     stored = parameters.fed_values(record, SECTION)
     if stored:
         replace_early_hook(ArgparseHook(_say_overridden, stored, lambda name: True))
+    early_parsers.stop()  # else the first parse put its bindings in the place of those that feed
     from localtrack.runtime.early_bindings import start_early_bindings
 
     start_early_bindings()

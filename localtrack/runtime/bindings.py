@@ -29,9 +29,15 @@ class Bindings:
     Args:
         session: the run.
         specs: which there are; the built-in ones without.
+        failures: binding, place and error of what failed before there was this run.
     """
 
-    def __init__(self, session: Session, specs: Iterable[BindingSpec] | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        specs: Iterable[BindingSpec] | None = None,
+        failures: Iterable[tuple[str, str, Exception]] = (),
+    ) -> None:
         self._session = session
         self._hook = PostImportHook(self._on_import)
         self._lock = threading.Lock()
@@ -42,6 +48,8 @@ class Bindings:
         self._is_on = True
         self._is_plugin_search_due = True
         self._add(BUILT_IN if specs is None else specs)
+        for failure in failures:
+            self._failed(*failure)
 
     def install(self) -> None:
         """Bind what is imported already, and watch for the rest."""

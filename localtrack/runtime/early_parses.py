@@ -16,6 +16,7 @@ from collections.abc import Callable
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from localtrack.capture.unwatched import is_unwatched
 from localtrack.runtime.import_hooks import PostImportHook
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ KEPT = 8
 _PATCHED = ("parse_known_args", "parse_known_intermixed_args")
 #: Who parses by argparse for itself, or makes something else of what that gives.
 _LIBRARIES = frozenset((
-    "IPython", "_pytest", "draccus", "fire", "hydra", "ipykernel", "jsonargparse", "localtrack", "pytest", "ray", "torch",
+    "IPython", "_pytest", "draccus", "hydra", "ipykernel", "jsonargparse", "localtrack", "pytest", "ray", "torch",
     "tyro",
 ))  # fmt: skip
 
@@ -116,7 +117,7 @@ class EarlyParses:
             running: EarlyParse | None = getattr(_local, "running", None)
             if running is not None:  # a sub-parser, or what the script's own types and actions parse
                 return running.run(original, parser, args, namespace)
-            if _is_a_librarys(parser, sys._getframe(1)):
+            if is_unwatched() or _is_a_librarys(parser, sys._getframe(1)):
                 return original(parser, args, namespace)
             found = _local.running = EarlyParse(parser)
             try:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from localtrack.errors import LocaltrackError, LostClaimError
 from localtrack.records.plain import dataclass, field
 from localtrack.records.task import TaskRecord
-from localtrack.runtime import child_processes, early_parses
+from localtrack.runtime import child_processes, early_parsers, early_parses
 from localtrack.runtime.aborting import AbortCallback
 from localtrack.runtime.argument_watch import ArgumentWatch
 from localtrack.runtime.console_capture import ConsoleCapture
@@ -235,14 +235,11 @@ class Session:
         child_processes.at_end(self._at_exit)  # those of multiprocessing leave by os._exit: atexit never runs there
 
     def _bind_frameworks(self) -> None:
-        if self.options.remote:
-            from localtrack.runtime.early_bindings import stop_early_bindings
-
-            stop_early_bindings()
+        failures = early_parsers.stop(forget=not self.options.arguments)
         if self.options.frameworks or self.options.arguments:
             from localtrack.runtime.bindings import Bindings
 
-            self.bindings = Bindings(self)
+            self.bindings = Bindings(self, failures=failures)
             self._guarded(self.bindings.install)
             self.writer.on_tick.append(self.bindings.tick)
 

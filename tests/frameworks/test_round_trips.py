@@ -9,10 +9,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from localtrack.bindings import parameter_feed
 from localtrack.bindings.parameter_feed import ParameterFeed
 from localtrack.capture.native_values import is_same
 from localtrack.records.parameters import entry, value_of
+from localtrack.runtime import early_bindings
 from localtrack.runtime.binding_context import BindingContext
 
 pytest.importorskip("hydra")
@@ -38,13 +38,14 @@ def feed(section: str, stored: dict[str, Any]) -> ParameterFeed:
     """Return a feed that says nothing."""
     result = ParameterFeed(section, {name: value_of(entry(value)) for name, value in stored.items()}, remote=True)
     result._said.update(stored)
-    parameter_feed._waiting.clear()
+    early_bindings.forget()
     return result
 
 
 def recorded(name: str) -> Any:
     """Return what was recorded of a parameter."""
-    return value_of(parameter_feed._waiting[name])
+    found = [entries[name] for entries in early_bindings._entries.values() if name in entries]
+    return value_of(found[0])
 
 
 @SETTINGS

@@ -142,7 +142,7 @@ def test_parses_of_launchers_and_of_types_are_not_kept(early: EarlyParses) -> No
     inner.add_argument("--inner", type=int)
     outer = argparse.ArgumentParser()
     outer.add_argument("--sub", type=lambda text: inner.parse_args([f"--inner={text}"]).inner)
-    for library in ("torch.distributed.run", "fire.core"):
+    for library in ("torch.distributed.run", "draccus.argparsing"):
         scope: dict[str, Any] = {"__name__": library, "parser": inner}
         exec("parser.parse_args(['--inner', '1'])", scope)
     outer.parse_args(["--sub", "2"])
