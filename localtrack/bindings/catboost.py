@@ -33,7 +33,8 @@ def install(ctx: BindingContext) -> Undo:
         bound = signature.bind(*args, **kwargs)
         if str(args[0].get_param("task_type") or "CPU").upper() == "GPU":
             return call(*args, **kwargs)
-        bound.arguments["callbacks"] = [*(bound.arguments.get("callbacks") or []), _Rounds(ctx, trainings)]
+        # first, as CatBoost asks nobody after one who ends the training
+        bound.arguments["callbacks"] = [_Rounds(ctx, trainings), *(bound.arguments.get("callbacks") or [])]
         return call(*bound.args, **bound.kwargs)
 
     ctx.patch.around(module.CatBoost, "_fit", fit)

@@ -99,8 +99,11 @@ LGBMClassifier(n_estimators=3, verbose=-1).fit(X, y, eval_set=[(X, y)])""",
 options = dict(verbose=0, allow_writing_files=False)
 m = catboost.CatBoostClassifier(iterations=4, **options).fit(X, y, eval_set=(X, y))
 m.save_model("m.cbm"); catboost.CatBoostClassifier().load_model("m.cbm")
-catboost.CatBoost(dict(iterations=3, **options)).fit(X, y)""",
-        "CatBoost", {"m"}, {"m"}, {"learn|Logloss": 4, "validation|Logloss": 4, "learn - 1|RMSE": 3},
+catboost.CatBoost(dict(iterations=3, **options)).fit(X, y)
+class Stop:
+    def after_iteration(self, info): return info.iteration < 2
+catboost.CatBoost(dict(iterations=5, **options)).fit(X, y, callbacks=[Stop()])""",
+        "CatBoost", {"m"}, {"m"}, {"learn|Logloss": 4, "validation|Logloss": 4, "learn - 1|RMSE": 3, "learn - 2|RMSE": 2},
     ),
     "onnx": Case(
         "onnx", f"""{INIT}import onnx
