@@ -74,7 +74,8 @@ def isolated_world(worlds: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def no_early_parses() -> None:
     """Forget what other tests parsed while no task ran."""
     early_parses.take()
-    early_parsers.stop(forget=True)
+    early_parsers.stop()
+    early_parsers.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -33,9 +33,11 @@ def install(ctx: BindingContext) -> Undo:
     core: Any = ctx.module if ctx.module.__name__ == CLICK else sys.modules.get(TYPERS_COPY)
     if core is None:
         return ctx.patch.undo  # an older Typer: click's own is bound
-    hook = ClickHook(feed_for(ctx, ARGUMENTS), ctx, core)
+    feed = feed_for(ctx, ARGUMENTS)
+    hook = ClickHook(feed, ctx, core)
     hook.install()
-    hook.record_running(sys._getframe(1))
+    if feed.session is not None:  # else Task.init finds what runs then
+        hook.record_running(sys._getframe(1))
     return ctx.patch.undo
 
 

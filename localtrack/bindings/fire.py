@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType, ModuleType
 from typing import Any
@@ -31,10 +32,20 @@ def install(ctx: BindingContext) -> Undo:
     """Bind ``fire.core``."""
     feed = feed_for(ctx, ARGUMENTS)
     hook = FireHook(feed, ctx)
-    if not feed.goes_on:
+    if feed.session is not None and not _running.commands:  # those are recorded already
         hook.record_running(sys._getframe(1))
     hook.install()
     return ctx.patch.undo
+
+
+class _Running(threading.local):
+    """The calls of Fire that run in a thread, also those that began before ``Task.init``, the innermost last."""
+
+    def __init__(self) -> None:
+        self.commands: list[Commands] = []
+
+
+_running = _Running()
 
 
 class FireHook:
@@ -49,7 +60,12 @@ class FireHook:
         self._feed = feed
         self._ctx = ctx
         self._core: Any = ctx.module
-        self._commands = _commands_before_run if feed.goes_on else Commands(self._core, None, {})
+        self._found = Commands(self._core, None, {})
+
+    @property
+    def _commands(self) -> Commands:
+        """Those of the call that runs in this thread."""
+        return _running.commands[-1] if _running.commands else self._found
 
     def install(self) -> None:
         """Wrap Fire's parsing."""
@@ -66,7 +82,7 @@ class FireHook:
                 if "varargs" in names:
                     calls.append((names["component"], names["varargs"], names["kwargs"]))
             elif frame.f_code.co_name == "_Fire" and frame.f_globals.get("__name__") == self._core.__name__:
-                self._commands = Commands(self._core, names.get("initial_component"), names.get("context") or {})
+                self._found = Commands(self._core, names.get("initial_component"), names.get("context") or {})
                 break
             frame = frame.f_back
         for component, values, named in reversed(calls):
@@ -74,16 +90,12 @@ class FireHook:
 
     def _wrap_fire(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def fire(component: Any, args: Any, flags: Any, context: Any, name: Any = None) -> Any:
-            global _commands_before_run
+            _running.commands.append(Commands(self._core, None, {}))
             try:
-                self._commands = Commands(self._core, component, context)
-                if self._feed.session is None:
-                    _commands_before_run = self._commands
-                args = self._choose(list(args))
-                self._commands.planned = self._commands.find(args)[0]
-            except Exception as error:  # the binding border
-                self._ctx.failed("parse", error)
-            return original(component, args, flags, context, name)
+                args = self._chosen(component, args, context)
+                return original(component, args, flags, context, name)
+            finally:  # nothing of the script's is held after the call
+                _running.commands.pop()
 
         return fire
 
@@ -120,9 +132,18 @@ class FireHook:
         spec = self._core.inspectutils.GetFullArgSpec(component)
         return {*spec.args, *spec.kwonlyargs}
 
-    def _choose(self, args: list[str]) -> list[str]:
+    def _chosen(self, component: Any, args: Any, context: Any) -> Any:
+        """Note what a call of Fire has to choose from; return its command line, with the command that the task has chosen."""
+        try:
+            commands = _running.commands[-1] = Commands(self._core, component, context)
+            args = self._choose(commands, list(args))
+            commands.planned = commands.find(args)[0]
+        except Exception as error:  # the binding border
+            self._ctx.failed("parse", error)
+        return args
+
+    def _choose(self, commands: Commands, args: list[str]) -> list[str]:
         """Return the command line with the command that the task has chosen."""
-        commands = self._commands
         stored = [name for name in commands.members if self._feed.get(name) is True]
         found, position = commands.find(args)
         if len(stored) != 1 or stored[0] == found:
@@ -273,9 +294,6 @@ class Commands:
             if name not in self.groups:
                 break
         return None, 0
-
-
-_commands_before_run: Any = None  # of the last call before Task.init, which may happen in its midst
 
 
 def _members(component: Any) -> Iterator[tuple[str, Any]]:

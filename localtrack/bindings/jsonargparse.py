@@ -28,9 +28,10 @@ _FRAME_LIMIT = 64
 
 def install(ctx: BindingContext) -> Undo:
     """Bind ``jsonargparse._core``."""
-    hook = JsonargparseHook(feed_for(ctx, ARGUMENTS), ctx)
+    feed = feed_for(ctx, ARGUMENTS)
+    hook = JsonargparseHook(feed, ctx)
     hook.install()
-    if not hook.goes_on:
+    if feed.session is not None and not feed.goes_on:  # the script may have changed what earlier parses gave
         hook.record_running(sys._getframe(1))
     return ctx.patch.undo
 
@@ -48,11 +49,6 @@ class JsonargparseHook:
         self._ctx = ctx
         self._module: Any = ctx.module
         self._depth = 0
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether parses before ``Task.init`` are recorded, as they were: the script may have changed what they gave."""
-        return self._feed.goes_on
 
     def install(self) -> None:
         """Wrap the parser's entry."""

@@ -15,7 +15,7 @@ from localtrack.errors import LocaltrackError
 from localtrack.records.parameters import Entry, entry
 from localtrack.records.plain import dataclass, field
 from localtrack.records.task import TaskRecord
-from localtrack.runtime import early_bindings
+from localtrack.runtime import current, early_bindings
 from localtrack.services import parameters
 from localtrack.services.code import without_hidden
 
@@ -74,18 +74,20 @@ class ParameterFeed:
         return name in self.stored and self.wants(name)
 
     def record(self, values: Mapping[str, Parsed]) -> None:
-        """Put parsed values into the task."""
+        """Put parsed values into the task; before there is one they wait for it."""
+        session = self.session or current.get()  # Task.init may have come within the parse
+        if session is None and not early_bindings.are_on():
+            return  # it came, and the run is over
+        wants = self.wants if session is self.session or session is None else session.options.wants_argument
         entries = {
             f"{self.section}/{name}": entry(parsed.value, parsed.help, parsed.kind)
             for name, parsed in values.items()
-            if self.wants(name) and not (parsed.is_unused and name in self.stored)
+            if wants(name) and not (parsed.is_unused and name in self.stored)
         }
-        if not entries:
-            return
-        if self.session is None:
+        if session is None:
             early_bindings.keep(self.binding, entries)
-        else:
-            commit(self.session, entries)
+        elif entries and session.options.arguments:
+            commit(session, entries)
 
     def changed(self, name: str, value: Any) -> None:
         """Say, once, that the script gets a stored value instead of its own."""
@@ -122,6 +124,7 @@ def hide_options(session: Session | None, options: Collection[str]) -> None:
         session: the run; None before ``Task.init``.
         options: with their dashes.
     """
+    session = session or current.get()
     if session is None:
         early_bindings.keep_hidden(options)
         return

@@ -29,14 +29,14 @@ class Bindings:
     Args:
         session: the run.
         specs: which there are; the built-in ones without.
-        failures: binding, place and error of what failed before there was this run.
+        failures: binding, place and what is to be said of what failed before there was this run.
     """
 
     def __init__(
         self,
         session: Session,
         specs: Iterable[BindingSpec] | None = None,
-        failures: Iterable[tuple[str, str, Exception]] = (),
+        failures: Iterable[tuple[str, str, str]] = (),
     ) -> None:
         self._session = session
         self._hook = PostImportHook(self._on_import)
@@ -48,8 +48,8 @@ class Bindings:
         self._is_on = True
         self._is_plugin_search_due = True
         self._add(BUILT_IN if specs is None else specs)
-        for failure in failures:
-            self._failed(*failure)
+        for name, place, said in failures:
+            self._note(name, place, f"binding {name}, {place}: {said}")
 
     def install(self) -> None:
         """Bind what is imported already, and watch for the rest."""
@@ -169,11 +169,14 @@ class Bindings:
                 self._failed(context.name, "undo", error)
 
     def _failed(self, name: str, place: str, error: Exception) -> None:
+        is_whole = name == "plug-ins"
+        self._note(name, place, str(error) if is_whole else f"binding {name}, {place}: {type(error).__name__}: {error}")
+
+    def _note(self, name: str, place: str, text: str) -> None:
         key = (name, place)
         if key in self._said or len(self._said) >= FAILURE_LIMIT:
             return
         self._said.add(key)
-        text = str(error) if name == "plug-ins" else f"binding {name}, {place}: {type(error).__name__}: {error}"
         self._unrecorded.append(text)
         self._session.writer.say_once(f"binding-{name}-{place}", f"{text}. The script goes on; this is not captured.")
 

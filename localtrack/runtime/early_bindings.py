@@ -6,8 +6,10 @@ Source: docs/how-to/agent.md; docs/decisions/0014-early-parses-are-kept.md; Clea
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -18,8 +20,8 @@ from localtrack.runtime.import_hooks import PostImportHook
 if TYPE_CHECKING:
     from localtrack.records.parameters import Entry
 
-#: Which binding failed, where and how.
-Failure = tuple[str, str, Exception]
+#: Which binding failed, where and how; no exception, which would hold the script's objects.
+Failure = tuple[str, str, str]
 
 _active: EarlyBindings | None = None
 _entries: dict[str, dict[str, Entry]] = {}  # by the binding that they come from
@@ -45,16 +47,25 @@ class EarlyBindings:
             if ARGUMENT_PARSERS in spec.frameworks:
                 for module in spec.modules:
                     self._specs.setdefault(module, []).append(spec)
-        self._hook = PostImportHook(self._bind)
+        self._hook = PostImportHook(lambda module: self._bind(module.__name__, module))
         self._undo: list[Undo] = []
+
+    def load(self) -> None:
+        """Import the bindings of what is imported already, which takes longer than to put them on."""
+        for name, specs in self._specs.items():
+            if sys.modules.get(name) is not None:
+                for spec in specs:
+                    with contextlib.suppress(Exception):  # it is met again, and said, when they are put on
+                        spec.load()
 
     def install(self) -> None:
         """Bind what is imported already, and watch for the rest."""
         self._hook.watch(self._specs)
         self._hook.install()
         for name in self._specs:
-            if name in sys.modules:
-                self._bind(sys.modules[name])
+            module = sys.modules.get(name)  # None: somebody keeps it from being imported
+            if module is not None:
+                self._bind(name, module)
 
     def remove(self) -> None:
         """Take all of them off."""
@@ -62,8 +73,8 @@ class EarlyBindings:
         while self._undo:
             self._undo.pop()()
 
-    def _bind(self, module: ModuleType) -> None:
-        for spec in self._specs.get(module.__name__, ()):
+    def _bind(self, module_name: str, module: ModuleType) -> None:
+        for spec in self._specs.get(module_name, ()):
             context = BindingContext(spec.name, module, remote=self._remote, failed=self._failed, find=lambda: None)
             self._undo.append(context.patch.undo)
             try:
@@ -73,23 +84,39 @@ class EarlyBindings:
                 self._failed(spec.name, "install", error)
 
     def _failed(self, name: str, place: str, error: Exception) -> None:
+        said = f"{type(error).__name__}: {error}"
         if self._remote:
-            _say(name, place, error)
+            sys.stderr.write(f"localtrack: binding {name}, {place}: {said}. The script goes on.\n")
         elif all((name, place) != known[:2] for known in self.failures):
-            self.failures.append((name, place, error))
+            self.failures.append((name, place, said))
 
 
-def start_early_bindings(names: Iterable[str] | None = None) -> None:
-    """Put them on.
+def start_early_bindings() -> None:
+    """Put all of them on, in a process of an agent's."""
+    _start(EarlyBindings())
+
+
+def prepare_early_bindings(names: Iterable[str]) -> Callable[[], None]:
+    """Load those of what is imported already; return what puts them on, to keep what is parsed for ``Task.init``.
 
     Args:
-        names: of those that only keep what is parsed for ``Task.init``; None for all of them, in a process of an agent's.
+        names: the bindings.
     """
+    bindings = EarlyBindings([spec for spec in BUILT_IN if spec.name in names], remote=False)
+    bindings.load()
+    return functools.partial(_start, bindings)
+
+
+def _start(bindings: EarlyBindings) -> None:
     global _active
     stop_early_bindings()
-    chosen = BUILT_IN if names is None else [spec for spec in BUILT_IN if spec.name in names]
-    _active = EarlyBindings(chosen, remote=names is None)
-    _active.install()
+    _active = bindings
+    bindings.install()
+
+
+def are_on() -> bool:
+    """Tell whether there is still to be a run, for which what is parsed waits."""
+    return _active is not None
 
 
 def stop_early_bindings() -> list[Failure]:
@@ -124,11 +151,7 @@ def take_hidden() -> set[str]:
     return found
 
 
-def forget() -> None:
-    """Drop what waits: nobody wants it."""
+def forget() -> set[str]:
+    """Drop what waits, as nobody wants it; return the options whose value is typed unseen."""
     _entries.clear()
-    _hidden.clear()
-
-
-def _say(name: str, place: str, error: Exception) -> None:
-    sys.stderr.write(f"localtrack: binding {name}, {place}: {type(error).__name__}: {error}. The script goes on.\n")
+    return take_hidden()

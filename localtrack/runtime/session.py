@@ -235,7 +235,10 @@ class Session:
         child_processes.at_end(self._at_exit)  # those of multiprocessing leave by os._exit: atexit never runs there
 
     def _bind_frameworks(self) -> None:
-        failures = early_parsers.stop(forget=not self.options.arguments)
+        failures = early_parsers.stop()
+        if not self.options.arguments:
+            hidden = early_parsers.forget()
+            self.hidden_options |= hidden if self.ctx.settings.mask_secrets else set()
         if self.options.frameworks or self.options.arguments:
             from localtrack.runtime.bindings import Bindings
 

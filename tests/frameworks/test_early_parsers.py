@@ -254,30 +254,196 @@ click.Context.find_root = find
     assert done.stderr.count("ZeroDivisionError") == 1
 
 
-def test_somebody_elses_wrapper_runs_once(tmp_path: Path) -> None:
-    """Also one that was put over ours."""
+COMMAND = """
+import click
+@click.command()
+@click.option("--lr", type=float, default=0.1)
+@click.option("--name", required=True)
+def main(lr, name): return lr
+"""
+
+
+@pytest.mark.parametrize("way", ["wrapped", "mocked", "kept"])
+def test_somebody_elses_wrapper_runs_once(tmp_path: Path, way: str) -> None:
+    """Also one that was put over ours; what it parses is recorded, the first time too."""
+    pytest.importorskip("click")
+    put = {
+        "wrapped": "click.Command.parse_args = theirs",
+        "mocked": "mock.patch.object(click.Command, 'parse_args', autospec=True, side_effect=theirs).start()",
+        "kept": "class Sub(click.Command): parse_args = original\nmain.__class__ = Sub; calls = [1, 1]",
+    }[way]
+    script = f"""
+{IMPORT}
+from unittest import mock
+{COMMAND}
+before = click.Command.parse_args
+original, calls = click.Command.parse_args, []
+def theirs(self, context, args):
+    calls.append(args)
+    return original(self, context, args)
+{put}
+put = click.Command.parse_args
+main(["--lr", "2", "--name", "x"], standalone_mode=False)
+MORE
+task = {SINCE.format(more="")}
+print(len(calls), task.get_parameters())
+task.close()
+assert {way == "kept"} or click.Command.parse_args is put
+"""
+    for more, lr in ("", 2.0), ("main(['--lr', '4', '--name', 'x'], standalone_mode=False)", 4.0):
+        done = execute(tmp_path, script.replace("MORE", more))
+        assert done.returncode == 0, done.stderr
+        seen = f"{2 if more or way == 'kept' else 1} {{'Args/lr': '{lr}', 'Args/name': 'x'}}"
+        assert done.stdout.splitlines() == [seen]
+
+
+def test_a_parse_that_fails_is_none(tmp_path: Path) -> None:
+    """Nothing was parsed then."""
     pytest.importorskip("click")
     script = f"""
 {IMPORT}
-import click
-original = click.Command.parse_args
-def parse_args(self, context, args):
-    print("theirs")
-    return original(self, context, args)
-click.Command.parse_args = parse_args
-@click.command()
-@click.option("--lr", default=1)
-def main(lr): return lr
-main(["--lr", "3"], standalone_mode=False)
-main(["--lr", "4"], standalone_mode=False)
+{COMMAND}
+try:
+    main(["--lr", "x"], standalone_mode=False)
+except click.UsageError:
+    print({SINCE.format(more="").strip()}.get_parameters())
+"""
+    assert execute(tmp_path, script).stdout == "{}\n"
+
+
+def test_first_parses_in_several_threads_are_all_recorded(tmp_path: Path) -> None:
+    """Those that come while the bindings are put on wait for them; Task.init in the midst ends it cleanly."""
+    for parser in ("click", "fire"):
+        pytest.importorskip(parser)
+    script = f"""
+{IMPORT}
+import click, fire, sys, threading
+own = click.Command.parse_args.__wrapped__
+sys.setswitchinterval(1e-5)
+gate = threading.Barrier(9)
+def parse(number):
+    @click.command()
+    @click.option(f"--c{{number}}", default=0)
+    def main(**values): pass
+    gate.wait()
+    if number % 2:
+        fire.Fire(lambda **values: None, [f"--f{{number}}={{number}}"])
+    else:
+        main([f"--c{{number}}", str(number)], standalone_mode=False)
+threads = [threading.Thread(target=parse, args=(number,)) for number in range(8)]
+[thread.start() for thread in threads]
+gate.wait()
+WAIT
 task = {SINCE.format(more="")}
+[thread.join() for thread in threads]
+print(sorted(int(value) for name, value in task.get_parameters().items() if name[5:6] in "cf" and name[6:].isdigit()))
+task.close()
+assert click.Command.parse_args is own
+"""
+    for _ in range(3):
+        done = execute(tmp_path, script.replace("WAIT", "[thread.join() for thread in threads]"))
+        assert (done.returncode, done.stdout) == (0, f"{list(range(8))}\n"), done.stderr
+        done = execute(tmp_path, script.replace("WAIT", ""))
+        assert done.returncode == 0, done.stderr
+
+
+WITHIN = {
+    "click": """
+import click
+def begin(context, parameter, value):
+    global task
+    task = INIT
+    return value
+@click.command()
+@click.option("--a", default=1, callback=begin, is_eager=True)
+@click.option("--lr", default=0.1)
+def main(a, lr): pass
+main(["--lr", "0.5"], standalone_mode=False)
+""",
+    "tyro": """
+import dataclasses, tyro
+@dataclasses.dataclass
+class Args:
+    a: int = 1
+    lr: float = 0.1
+    def __post_init__(self):
+        global task
+        task = INIT
+tyro.cli(Args, args=["--lr", "0.5"])
+""",
+}
+
+
+@pytest.mark.parametrize("parser", WITHIN)
+def test_task_init_within_the_parse_gets_what_is_parsed(tmp_path: Path, parser: str) -> None:
+    """And no later task does."""
+    pytest.importorskip(parser)
+    start = SINCE.format(more="").strip()
+    script = f"""
+{IMPORT}
+{WITHIN[parser].replace("INIT", start)}
 print(task.get_parameters())
 task.close()
-assert click.Command.parse_args is parse_args
+print({start}.get_parameters())
 """
     done = execute(tmp_path, script)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["theirs", "theirs", "{'Args/lr': '4'}"]
+    assert done.stdout.splitlines() == ["{'Args/a': '1', 'Args/lr': '0.5'}", "{}"], done.stderr
+
+
+def test_nothing_of_the_scripts_is_held(tmp_path: Path) -> None:
+    """What Fire was given, and what a failing binding has seen, lives as long as it would."""
+    for parser in ("click", "fire"):
+        pytest.importorskip(parser)
+    script = f"""
+{IMPORT}
+import click, fire, weakref
+class Job:
+    def run(self, n=1): pass
+def parse():
+    job = Job()
+    fire.Fire(job, ["run"])
+    find, click.Context.find_root = click.Context.find_root, lambda self: 1 / 0
+    @click.command()
+    def main(): return job
+    main([], standalone_mode=False)
+    click.Context.find_root = find
+    return weakref.ref(job)
+first = parse()
+import gc; gc.collect()
+assert first() is None
+task = {SINCE.format(more="")}
+second = parse()
+gc.collect()
+print(second() is None)
+"""
+    done = execute(tmp_path, script)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+@pytest.mark.parametrize("module", ["None", "types.ModuleType('other.core')"])
+def test_a_module_that_somebody_put_in_the_place_of_a_parsers(tmp_path: Path, module: str) -> None:
+    """Task is imported, and the other parsers are recorded."""
+    pytest.importorskip("tyro")
+    script = f"""
+import sys, types
+for name in ("fire.core", "click.core", "draccus.argparsing"):
+    sys.modules[name] = {module}
+{IMPORT}
+import tyro
+def main(lr: int = 1): pass
+tyro.cli(main, args=["--lr", "4"])
+print({SINCE.format(more="").strip()}.get_parameters()["Args/lr"])
+"""
+    done = execute(tmp_path, script)
+    assert (done.returncode, done.stdout) == (0, "4\n"), done.stderr
+
+
+def test_what_is_typed_unseen_is_masked_where_arguments_are_not_wanted(run: Run) -> None:
+    """The command line is recorded all the same."""
+    off = SINCE.format(more=", auto_connect_arg_parser=False")
+    ran = run(f"{IMPORT}\n{CLICK}{off}", "--secret", "hush-hush", package="click")
+    assert ran.values == {}
+    assert "hush-hush" not in str(ran.record)
 
 
 def test_a_simulated_agents_run_is_fed(run: Run, clone: Callable[..., str], ctx: StoreContext, tmp_path: Path) -> None:

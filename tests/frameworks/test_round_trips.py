@@ -16,6 +16,14 @@ from localtrack.runtime import early_bindings
 from localtrack.runtime.binding_context import BindingContext
 
 pytest.importorskip("hydra")
+
+
+@pytest.fixture(autouse=True)
+def before_a_run() -> None:
+    """What is parsed waits for a run."""
+    early_bindings.prepare_early_bindings([])()
+
+
 SETTINGS = settings(max_examples=150, deadline=None)
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n"), max_size=12)
 KEY = st.from_regex(r"k[a-z0-9_ ,:=(){}\[\]\\]{0,5}k", fullmatch=True)
