@@ -5,12 +5,8 @@ from __future__ import annotations
 import gc
 import io
 import os
-import pty
 import random
-import signal
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 from pathlib import Path
@@ -20,6 +16,7 @@ import pytest
 from localtrack.runtime import buffer_copy, line_collector
 from localtrack.runtime.buffer_copy import BufferCopy, fan_out
 from localtrack.runtime.tee import ConsoleTee
+from tests.runtime.printed import Printed, wait_until
 
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="prints are copied one by one there")
 
@@ -30,69 +27,10 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line_collector, "BUDGET_S", 0.0)
 
 
-class Printed:
-    """A stream as the interpreter makes its own, in place of it, with a tee before it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, path: Path, kind: str = "file") -> None:
-        self._path = path
-        self._reader: threading.Thread | None = None
-        self._read = bytearray()
-        self.fd = self._open(kind)
-        raw = io.FileIO(self.fd, "w", closefd=False)
-        self.stream = io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", newline="\n", line_buffering=kind == "terminal")
-        del raw
-        monkeypatch.setattr(sys, "stdout", self.stream)
-        self.seen: list[str] = []
-        self.tee = ConsoleTee(lambda code, texts: self.seen.extend("\n".join(texts).split("\n")), stderr=False)
-        self.tee.install()
-        copy = self.tee._collectors["stdout"].copy
-        assert copy is not None
-        self.copy = copy
-
-    def _open(self, kind: str) -> int:
-        if kind == "file":
-            return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        reading, writing = os.pipe() if kind == "pipe" else pty.openpty()
-        self._reader = threading.Thread(target=self._drain, args=(reading,))
-        self._reader.start()
-        return writing
-
-    def _drain(self, reading: int) -> None:
-        try:
-            while data := os.read(reading, 1 << 16):
-                self._read += data
-        except OSError:
-            pass  # a terminal without writers
-        os.close(reading)
-
-    def begin(self) -> None:
-        """Print until the copy is taken below."""
-        print("first")
-        assert self.copy.is_open
-
-    def end(self) -> str:
-        """Take the tee off; returns what came out."""
-        self.tee.remove()
-        self.stream.flush()
-        os.close(self.fd)
-        if self._reader is None:
-            return self._path.read_text()
-        self._reader.join()
-        return self._read.decode("utf-8", "replace").replace("\r\n", "\n")
-
-
 @pytest.fixture(params=["file", "pipe", "terminal"])
 def put_in_place(request, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Put a stream of each kind in place, in the test itself: pytest puts its own there between a fixture and the test."""
     return lambda: Printed(monkeypatch, tmp_path / "out.txt", request.param)
-
-
-def wait_until(condition) -> None:
-    """Wait for what another thread does."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def let_the_flood_be_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +235,7 @@ def test_bytes_that_the_program_writes_are_no_lines(put_in_place) -> None:
 
 
 def test_what_does_not_suit_is_recorded_as_ever(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A kept buffer, another encoding, no buffer, a descriptor that does not block, a subclass: no copy, all recorded."""
+    """A kept buffer or file, another encoding, a file below a text buffer, no blocking, a subclass: no copy, all recorded."""
 
     class Own(io.TextIOWrapper):
         pass
@@ -305,11 +243,15 @@ def test_what_does_not_suit_is_recorded_as_ever(monkeypatch: pytest.MonkeyPatch,
     def plain(fd: int) -> io.BufferedWriter:
         return io.BufferedWriter(io.FileIO(fd, "w", closefd=False))
 
-    kept = []
+    kept: list[io.BufferedIOBase | io.RawIOBase] = []
 
     def keeping(fd: int) -> io.TextIOWrapper:
         kept.append(plain(fd))
         return io.TextIOWrapper(kept[-1], "utf-8")
+
+    def keeping_the_file(fd: int) -> io.TextIOWrapper:
+        kept.append(io.FileIO(fd, "w", closefd=False))
+        return io.TextIOWrapper(kept[-1], "utf-8", write_through=True)
 
     def unblocked(fd: int) -> io.TextIOWrapper:
         os.set_blocking(fd, False)
@@ -317,9 +259,10 @@ def test_what_does_not_suit_is_recorded_as_ever(monkeypatch: pytest.MonkeyPatch,
 
     makers = [
         keeping,
+        keeping_the_file,
         unblocked,
         lambda fd: io.TextIOWrapper(plain(fd), "latin-1"),
-        lambda fd: io.TextIOWrapper(io.FileIO(fd, "w", closefd=False), "utf-8", write_through=True),
+        lambda fd: io.TextIOWrapper(io.FileIO(fd, "w", closefd=False), "utf-8", line_buffering=True),
         lambda fd: Own(plain(fd), "utf-8"),
     ]
     for number, maker in enumerate(makers):
@@ -432,36 +375,6 @@ def test_one_stream_for_both_is_copied_for_one(monkeypatch: pytest.MonkeyPatch, 
     assert seen == [("e", str(number)) for number in range(100)]
 
 
-PAUSED = """
-import time
-from localtrack import Task
-Task.init("flood", "paused", auto_connect_frameworks=False)
-for number in range({lines}):
-    print("x" * 90)
-time.sleep(0.5)
-print("held")
-"""
-
-
-@pytest.mark.parametrize("way", ["module", "script"])
-def test_a_reader_that_pauses_changes_nothing_at_the_exit(tmp_path: Path, store_root: Path, way: str) -> None:
-    """A full pipe, as before a pager, when the script ends: it waits for its reader as ever, and all arrives."""
-    (tmp_path / "paused.py").write_text(PAUSED.format(lines=740))  # a pipe is full, and Python holds the rest back
-    environment = {**os.environ, "LOCALTRACK_ROOT": str(store_root), "PYTHONUNBUFFERED": ""}
-    call = ["-m", "paused"] if way == "module" else [str(tmp_path / "paused.py")]
-    source = str(Path(__file__).parents[2])
-    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), source])
-    with subprocess.Popen(
-        [sys.executable, *call], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd=tmp_path
-    ) as process:
-        time.sleep(6.0)
-        out, err = process.communicate()
-    assert process.returncode == 0, err
-    assert out.decode().splitlines() == ["x" * 90] * 740 + ["held"]
-    consoles = list(store_root.glob("projects/**/console/*.txt"))
-    assert sum(path.read_text().count(" o ") for path in consoles) == 741
-
-
 @pytest.mark.parametrize("how", ["close", "detach"])
 def test_a_stream_that_goes_away_in_a_flood(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str) -> None:
     """A script may close its stdout, or take its buffer for a stream of its own; what it printed is whole."""
@@ -554,36 +467,3 @@ def test_no_fork_comes_while_text_is_handed_on(monkeypatch: pytest.MonkeyPatch, 
         thread.join()
     assert not printed.copy._switching.locked()
     assert printed.end() == "first\n"
-
-
-SCRIPT = """
-import sys, time
-from localtrack import Task
-task = Task.init("flood", "killed")
-print(task.id, flush=True)
-number = 0
-while True:
-    print("line", number)
-    number += 1
-    if number % 1000 == 0:
-        time.sleep(0.001)
-"""
-
-
-def test_a_killed_flood_has_lost_no_more_than_a_moment(tmp_path: Path, store_root: Path) -> None:
-    """After SIGKILL the record is a piece of the output without gaps, and ends within the last moments of it."""
-    environment = {**os.environ, "LOCALTRACK_ROOT": str(store_root), "PYTHONUNBUFFERED": ""}
-    script = tmp_path / "flood.py"
-    script.write_text(textwrap.dedent(SCRIPT))
-    with open(tmp_path / "out.txt", "wb") as out:
-        process = subprocess.Popen([sys.executable, str(script)], stdout=out, env=environment, cwd=tmp_path)
-    wait_until(lambda: (tmp_path / "out.txt").stat().st_size > 1_000_000)
-    size = (tmp_path / "out.txt").stat().st_size
-    time.sleep(2.0)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    consoles = sorted(store_root.glob("projects/**/console/*.txt"), key=lambda p: int(p.stem.split("-")[-1]))
-    recorded = "".join(path.read_text() for path in consoles).split("\n")[1:-1]  # a last line may be torn
-    numbers = [int(line.rsplit(" ", 1)[1]) for line in recorded if " o line " in line]
-    assert numbers == list(range(len(numbers)))
-    assert sum(len(f"line {number}\n") for number in numbers) > size
