@@ -85,10 +85,12 @@ class EarlyParsers:
             return
         stubs = list(self._stubs)
         self._end(for_bindings=True)
-        with contextlib.suppress(Exception):
-            install()
-        for stub in stubs:
-            stub.go_on()
+        try:
+            with contextlib.suppress(Exception):
+                install()
+        finally:  # also when a signal's handler raises in between
+            for stub in stubs:
+                stub.go_on()
 
     def _end(self, *, for_bindings: bool = False) -> None:
         self._is_over = True
@@ -99,12 +101,14 @@ class EarlyParsers:
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
-        is_mine = self._lock.acquire(timeout=_WAIT_S)
+        if not self._lock.acquire(timeout=_WAIT_S):
+            self._lock = threading.RLock()
+            self._lock.acquire()
+        lock = self._lock
         try:
             yield
         finally:
-            if is_mine:
-                self._lock.release()
+            lock.release()
 
 
 class _Stub:

@@ -9,16 +9,15 @@ import io
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
 from localtrack.runtime.buffer_copy import BufferCopy
 from localtrack.runtime.line_collector import PARTIAL_FLUSH_S, LineCollector, Pace, Sink
+from localtrack.runtime.tees import OtherTee, PlainTee, Tee, Write
 
 if TYPE_CHECKING:
     import logging
-
-Write = Callable[[str], int]
 
 _patched: weakref.WeakSet[Any] = weakref.WeakSet()  # the streams whose own ``write`` records
 
@@ -100,57 +99,10 @@ class _Gate:
                 vars(place)["write"] = new
 
 
-class TeeStream:
-    """Stands where ``sys.stdout`` or ``sys.stderr`` stood: everything goes to the original, a copy to the collector.
-
-    Args:
-        original: the stream that stood there.
-        collector: gets the copy.
-        write: writes to the original and records; what the gate finds as ``recording``.
-    """
-
-    def __init__(self, original: TextIO, collector: LineCollector, write: Write) -> None:
-        self._original = original
-        self._collector = collector
-        self.write = self.recording = write
-
-    def writelines(self, lines: Iterable[str]) -> None:
-        """Write several texts."""
-        for line in lines:
-            self.write(line)
-
-    def flush(self) -> None:
-        """Flush the original stream."""
-        self._original.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("buffer", "detach", "reconfigure"):
-            self._collector.end_copy(for_good=name != "reconfigure")
-        return getattr(self._original, name)
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        """The original's class: scripts ask for it before they call ``reconfigure``."""
-        return type(self._original)
-
-    def __repr__(self) -> str:
-        return repr(self._original)
-
-    def __iter__(self) -> Any:
-        return iter(self._original)
-
-    def __enter__(self) -> TeeStream:
-        self._original.__enter__()
-        return self
-
-    def __exit__(self, *details: Any) -> None:
-        self._original.__exit__(*details)
-
-
 def is_recorded(stream: Any) -> bool:
     """Tell whether what is written to a stream is in the console log."""
     try:
-        return isinstance(stream, TeeStream) or stream in _patched
+        return isinstance(stream, Tee) or stream in _patched
     except TypeError:  # one that has no hash
         return False
 
@@ -245,11 +197,11 @@ class ConsoleTee:
         self._is_left = is_left
         self._mark = LoggingMark()
         self._has_mark = False
-        self._installed: dict[str, tuple[Any, TeeStream]] = {}
+        self._installed: dict[str, tuple[Any, Tee]] = {}
         self._in_place: list[tuple[Any, Write | None, Write, Write]] = []
         self._gates: dict[str, _Gate] = {}
         self._within: set[int] = set()
-        self._handlers: list[tuple[logging.StreamHandler[Any], Any, TeeStream]] = []
+        self._handlers: list[tuple[logging.StreamHandler[Any], Any, Tee]] = []
 
     def install(self) -> None:
         """Put the tees in place; a stream that is None (no console) is left alone.
@@ -279,7 +231,7 @@ class ConsoleTee:
         if self._log:
             self._redirect_handlers()
 
-    def _tee(self, name: str, original: Any, condition: Callable[[], bool] | None, *, is_plain: bool) -> TeeStream:
+    def _tee(self, name: str, original: Any, condition: Callable[[], bool] | None, *, is_plain: bool) -> Tee:
         """Return what stands for one stream; with it the stream records itself, where it is one of the interpreter's own kind."""
         collector = self._collectors[name]
         is_first = all(original is not other for other, _ in self._installed.values())
@@ -292,7 +244,7 @@ class ConsoleTee:
             copy.gate = self._gates[name] = _Gate(passing, recording, places)
         else:
             recording = self._recording(passing, collector, condition)
-        tee = TeeStream(original, collector, recording)
+        tee = (PlainTee if _is_plain(original) else OtherTee)(original, collector, recording)
         places.append(tee)
         if is_first and _is_plain(original):
             self._patch(original, passing, recording if is_plain else _outside(passing, recording, self._within))

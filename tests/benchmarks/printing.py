@@ -2,7 +2,10 @@
 
 CPU times, so that other programs count little: of the calling thread, and of the whole process with the recording. Into a
 file, into a pipe that a ``cat`` reads, and to a terminal, which flushes every line. A figure is the median of pairs of
-turns in one process: as fast as they come, and at a thousand lines a second, each of which is recorded within 50 ms. The capture of descriptors can't be left out for one turn: there, processes with and without it take turns.
+turns in one process: as fast as they come, and at a thousand lines a second, each of which is recorded within 50 ms. The capture
+of descriptors can't be left out for one turn: there, processes with and without it take turns. Two streams to a terminal differ
+by a few percent where nothing is captured; processes that measure that take turns with the others. Unbuffered is as
+``python -u`` prints, where a line is two calls of the system.
 
 Usage, for one measured process: ``printing.py tee|plain|descriptors ANSWER``; it prints to its stdout.
 """
@@ -21,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 LINES = 20_000
-ROUNDS = 20
+ROUNDS = 12
 PACED_LINES = 300
 PACE_S = 0.001
 PAUSE_S = 0.15
@@ -36,29 +39,61 @@ def printing(bench: Any) -> list[Any]:
 
     rows = []
     for target in TARGETS:
-        answers = [_measure(bench, target, "tee") for _ in range(bench.repetitions)]
-        pairs = [(_measure(bench, target, "plain"), _measure(bench, target, "descriptors")) for _ in answers]
+        captured, alike, descriptors = _in_turns(bench, target, "tee", "plain", "descriptors")
         what = f"print to a {target}"
         rows += [
-            at_most(f"{what}, captured: more time of the caller", "%", [a["caller_percent"] for a in answers], WANTED_PERCENT,
-                    f"CPU time, median of {ROUNDS} pairs of {LINES} lines of {len(LINE)} characters, as fast as they come"),
-            compare(f"{what}, captured: more time of the process", "%", [a["process_percent"] for a in answers],
+            at_most(f"{what}, captured: more time of the caller", "%", _beyond(captured, alike, "caller_percent"), WANTED_PERCENT,
+                    f"CPU time, median of {ROUNDS} pairs of {LINES} lines of {len(LINE)} characters, as fast as they come; less "
+                    "what the same two streams differ by where none is captured"),
+            compare(f"{what}, not captured twice: more time of the caller", "%", [a["caller_percent"] for a in alike],
+                    "what is taken off above"),
+            compare(f"{what}, captured: more time of the process", "%", _beyond(captured, alike, "process_percent"),
                     "with the recording"),
-            compare(f"{what}, not captured", "us", [a["plain_us"] for a in answers]),
-            compare(f"{what}, captured", "us", [a["tee_us"] for a in answers]),
-            compare(f"{what}, captured, 1000 lines a second: more of a core", "%", [a["paced_core_percent"] for a in answers],
+            compare(f"{what}, not captured", "us", [a["plain_us"] for a in captured]),
+            compare(f"{what}, captured", "us", [a["tee_us"] for a in captured]),
+            compare(f"{what}, captured, 1000 lines a second: more of a core", "%", [a["paced_core_percent"] for a in captured],
                     "each recorded within 50 ms"),
-            compare(f"{what}, by descriptors: more time of the caller", "%",
-                    [(with_["tee_us"] / without["tee_us"] - 1) * 100 for without, with_ in pairs], "pairs of processes"),
+            compare(f"{what}, by descriptors: more time of the caller", "%", _more_than(descriptors, alike), "pairs of processes"),
+            *_unbuffered(bench, target),
         ]  # fmt: skip
     return rows
 
 
-def _measure(bench: Any, target: str, how: str) -> dict[str, float]:
+def _unbuffered(bench: Any, target: str) -> list[Any]:
+    from tests.benchmarks.measure import compare
+
+    captured, alike, descriptors = _in_turns(bench, target, "tee", "plain", "descriptors", unbuffered="1")
+    what = f"print to a {target}, unbuffered"
+    return [
+        compare(f"{what}, captured: more time of the caller", "%", _beyond(captured, alike, "caller_percent"), "python -u"),
+        compare(f"{what}, captured: more time of the process", "%", _beyond(captured, alike, "process_percent")),
+        compare(f"{what}, not captured", "us", [a["plain_us"] for a in captured]),
+        compare(f"{what}, by descriptors: more time of the caller", "%", _more_than(descriptors, alike), "pairs of processes"),
+    ]  # fmt: skip
+
+
+Answers = list[dict[str, float]]
+
+
+def _in_turns(bench: Any, target: str, *ways: str, unbuffered: str = "") -> list[Answers]:
+    """Return what processes measure that print in each of these ways, in turns."""
+    turns = [[_measure(bench, target, way, unbuffered) for way in ways] for _ in range(bench.repetitions)]
+    return [list(answers) for answers in zip(*turns, strict=True)]
+
+
+def _beyond(captured: Answers, alike: Answers, what: str) -> list[float]:
+    return [one[what] - other[what] for one, other in zip(captured, alike, strict=True)]
+
+
+def _more_than(captured: Answers, plain: Answers) -> list[float]:
+    return [(one["tee_us"] / other["tee_us"] - 1) * 100 for one, other in zip(captured, plain, strict=True)]
+
+
+def _measure(bench: Any, target: str, how: str, unbuffered: str) -> dict[str, float]:
     store = bench.fresh_store()
     answer = bench.folder / "answer.json"
     command = [sys.executable, __file__, how, str(answer)]
-    environment = {**bench.environment(store), "PYTHONUNBUFFERED": ""}  # as a script is run
+    environment = {**bench.environment(store), "PYTHONUNBUFFERED": unbuffered}  # as a script is run, or not
     if target == "file":
         with open(bench.folder / "printed.txt", "wb") as stream:
             subprocess.run(command, stdout=stream, stderr=subprocess.DEVNULL, env=environment, check=True, timeout=120)
@@ -98,8 +133,10 @@ def main(how: str, answer: str) -> None:
 
 
 def _stream_of_its_own() -> io.TextIOWrapper:
-    """Return a stream as the interpreter makes its buffered stdout, beside that one."""
+    """Return a stream as the interpreter has made its stdout, beside that one."""
     raw = io.FileIO(1, "w", closefd=False)
+    if sys.stdout.write_through:
+        return io.TextIOWrapper(raw, "utf-8", newline="\n", write_through=True)
     return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", newline="\n", line_buffering=raw.isatty())
 
 

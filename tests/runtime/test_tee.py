@@ -291,6 +291,34 @@ def test_the_stream_looks_like_the_one_that_stood_there(monkeypatch):
     tee.remove()
 
 
+@pytest.mark.parametrize("plain", [True, False])
+def test_the_stream_has_all_attributes_of_the_one_that_stood_there(monkeypatch, plain):
+    """Also those that a script gave it; a script may give the tee others, and what nobody has is missing."""
+    original = (io.TextIOWrapper if plain else type("Own", (io.TextIOWrapper,), {}))(io.BytesIO(), "utf-8")
+    original.mode, original.given = "w", ["by the script"]
+    monkeypatch.setattr(sys, "stdout", original)
+    tee = ConsoleTee(lambda code, texts: None, stderr=False)
+    tee.install()
+    for name in dir(original):
+        if not (name.startswith("__") and name.endswith("__")) and name not in (
+            "write",
+            "writelines",
+            "flush",
+            "detach",
+        ):
+            assert getattr(sys.stdout, name, "absent") == getattr(original, name, "absent"), name
+    assert not hasattr(sys.stdout, "shell")
+    assert not sys.stdout.isatty()
+    sys.stdout.isatty = lambda: True
+    assert (sys.stdout.isatty(), original.isatty()) == (True, False)
+    sys.stdout.reconfigure(line_buffering=True)
+    assert original.line_buffering is sys.stdout.line_buffering is True
+    print("x", file=sys.stdout)
+    assert sys.stdout.detach().getvalue() == b"x\n"
+    tee.remove()
+    assert sys.stdout is original
+
+
 def test_a_deleted_stream_is_no_error_at_the_end(monkeypatch):
     """A script may take ``sys.stdout`` away."""
     real_streams(monkeypatch)
