@@ -120,6 +120,7 @@ def test_report_to_is_registered_whichever_is_imported_first(tmp_path: Path, ord
     }
     code = f"import argparse, sys; sys.path.insert(0, {str(tmp_path)!r}); before = list(sys.meta_path); seen = False\n"
     code += "".join(steps[name] for name in order)
+    code += "from localtrack.runtime import early_parsers; early_parsers.stop()\n"  # it watches until there is a run
     code += "print(sorted(utils.INTEGRATION_TO_CALLBACK), sys.meta_path == before)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['localtrack', 'other'] True"
