@@ -105,6 +105,15 @@ class Stop:
 catboost.CatBoost(dict(iterations=5, **options)).fit(X, y, callbacks=[Stop()])""",
         "CatBoost", {"m"}, {"m"}, {"learn|Logloss": 4, "validation|Logloss": 4, "learn - 1|RMSE": 3, "learn - 2|RMSE": 2},
     ),
+    "lightgbm by name": Case(
+        "lightgbm", f"""from lightgbm import Dataset, early_stopping, train
+{INIT}{DATA}
+d = Dataset(X, y)
+b = train({{"objective": "binary", "verbose": -1}}, d, 5, valid_sets=[d])
+b.save_model("n.txt")
+train({{"verbose": -1}}, Dataset(X, y), 3, valid_sets=[Dataset(X, y)], callbacks=[early_stopping(2)])""",
+        "LightGBM", {"n"}, set(), {"training|binary_logloss": 5, "valid_0 - 1|l2": 3},
+    ),
     "onnx": Case(
         "onnx", f"""{INIT}import onnx
 from onnx import TensorProto, helper
