@@ -37,6 +37,7 @@ LOAD_LIMIT = 100
 GATHER_S = 0.2
 SEEN_LIMIT = 100_000
 _WAIT_FOR_COPY_S = 600.0
+SETTLE_S = 10.0  # so long who asks for the models waits for copies of large ones
 #: What trainers save beside a model.
 _NOT_MODELS = ("optimizer.", "scheduler.", "scaler.", "rng_state", "random_states_", "training_args.", "output.pkl")
 
@@ -181,7 +182,7 @@ class ModelFiles:
         self.session = session
         self._failed = failed
         self.takes_loads = session.role == OWNER  # a worker process that loads is a data loader's
-        self._events: SimpleQueue[Event | _Load | None] = SimpleQueue()
+        self._events: SimpleQueue[Event | _Load | threading.Event | None] = SimpleQueue()
         self.loads: deque[Any] = deque()  # flat: tuples would be objects for the garbage collector
         self._handed_over: set[Any] = set()
         self._worker: threading.Thread | None = None
@@ -195,7 +196,9 @@ class ModelFiles:
         self._recorded = Recorded(_working_folder())
         self._is_over = False
         self._is_drained = False
+        self._awaited_by = 0
         session.on_close.append(self.finish)
+        session.on_read_models.append(self.settle)
         session.writer.on_tick.append(self._hand_loads_over)
         # at the end of the process, when what waits is recorded, it can't be imported any more
         import_module("concurrent.futures.thread")
@@ -335,26 +338,44 @@ class ModelFiles:
     def _run(self) -> None:
         is_over = False
         while not is_over:
-            event = self._events.get()
-            latest: dict[tuple[str, bool], Event] = {}
-            if event is not None:
-                self._gather(latest, event)
+            found = [self._events.get()]
+            if isinstance(found[0], (Event, tuple)):
                 self._turn_over()
-            is_over = event is None
             with contextlib.suppress(Empty):
                 while True:
-                    event = self._events.get_nowait()
-                    if event is None:
-                        is_over = True
-                    else:
-                        self._gather(latest, event)
-            for found in latest.values():
-                self._try(found)
+                    found.append(self._events.get_nowait())
+            is_over = any(one is None for one in found)
+            latest: dict[tuple[str, bool], Event] = {}
+            for one in found:
+                if isinstance(one, (Event, tuple)):
+                    self._gather(latest, one)
+            for event in latest.values():
+                self._try(event)
+            for one in found:
+                if isinstance(one, threading.Event):
+                    one.set()
 
     def _turn_over(self) -> None:
-        """Leave the interpreter to the script for a moment, unless the run ends."""
+        """Leave the interpreter to the script for a moment, unless the run ends or somebody waits."""
         with self._turn:
-            self._turn.wait_for(lambda: self._is_over, GATHER_S)
+            self._turn.wait_for(lambda: self._is_over or self._awaited_by > 0, GATHER_S)
+
+    def settle(self) -> None:
+        """Record what was saved and loaded before this, for one who asks for the task's models; he waits for a while at most."""
+        mark = threading.Event()
+        with self._hand_lock:
+            self._hand_loads_over()
+            if self._worker is None or self._is_over or threading.current_thread() is self._worker:
+                return
+            self._events.put(mark)
+        with self._turn:
+            self._awaited_by += 1
+            self._turn.notify_all()
+        try:
+            mark.wait(SETTLE_S)
+        finally:
+            with self._turn:
+                self._awaited_by -= 1
 
     def _gather(self, latest: dict[tuple[str, bool], Event], found: Event | _Load) -> None:
         """Of a file that was saved several times only the last state is there to be recorded."""
@@ -409,7 +430,9 @@ class ModelFiles:
             with contextlib.suppress(Empty):
                 while True:
                     event = self._events.get_nowait()
-                    if event is not None:
+                    if isinstance(event, threading.Event):
+                        event.set()
+                    elif event is not None:
                         self._record_now(event)
             self._is_drained = True
 

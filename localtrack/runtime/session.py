@@ -111,6 +111,7 @@ class Session:
         self.hidden_options: set[str] = set()
         self.on_close: list[Callable[[], None]] = []
         self.on_settle: list[Callable[[], None]] = []
+        self.on_read_models: list[Callable[[], None]] = []
         self.argument_feed: ArgumentWatch | None = None
         self.iteration_offset = 0
         self.bindings: Bindings | None = None

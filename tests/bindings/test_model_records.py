@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from localtrack import Task
-from localtrack.bindings import model_hooks
+from localtrack.bindings import model_files, model_hooks
 from localtrack.bindings.model_files import Event, ModelFiles, Recorded, short_way
 from localtrack.bindings.model_hooks import record_loads, record_saves
 from localtrack.bindings.model_records import record_output
@@ -272,3 +272,62 @@ def test_bindings_with_different_wildcards_see_the_same_files(start: Start, tmp_
         module.read(str(tmp_path / file))
     task.close()
     assert inputs(task) == {f"file://{tmp_path}/{file}" for file in ("a.pt", "b.onnx")}
+
+
+def test_who_asks_for_the_models_finds_what_was_saved(start: Start, tmp_path: Path) -> None:
+    """At once, as with ClearML, also of a file that is copied first, and what was loaded; the last state of each counts."""
+    task, framework = start(output_uri=True), loader()
+    began = time.monotonic()
+    for number in range(5):
+        framework.save(b"x" * (number + 1), str(tmp_path / "a.pt"))
+        assert Path(task.models["output"]["a"].get_local_copy()).read_bytes() == b"x" * (number + 1)
+    framework.load(str(tmp_path / "a.pt"))
+    (tmp_path / "b.pt").write_bytes(b"b")
+    framework.load(str(tmp_path / "b.pt"))
+    assert list(task.input_models_id) == ["a", "b"]
+    assert list(task.output_models_id) == ["a"]
+    assert time.monotonic() - began < 5 * model_files.GATHER_S + 2
+
+
+def test_who_asks_for_the_models_waits_for_a_while_at_most(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the copy of a large file takes long, what is there by then is returned; nothing is lost."""
+    monkeypatch.setattr(model_files, "SETTLE_S", 0.2)
+    task, framework = start(), loader()
+    session = task._session
+    assert session is not None
+    framework.save(b"x", str(tmp_path / "a.pt"))
+    files = model_hooks.files_of(BindingContext("framework", ModuleType("framework"), failed=lambda *about: None))
+    assert files is not None
+    with files._work:  # as long as somebody else's copy takes
+        began = time.monotonic()
+        assert task.models["output"] == []
+        assert time.monotonic() - began < 2
+    monkeypatch.setattr(model_files, "SETTLE_S", 10.0)
+    assert [model.name for model in task.models["output"]] == ["n - a"]
+    task.close()
+    assert len(task.models["output"]) == 1
+
+
+def test_asking_for_models_in_several_threads_at_the_end_is_over_with_it(start: Start, tmp_path: Path) -> None:
+    """Nobody waits for a worker that has ended."""
+    task, framework = start(), loader()
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            assert task.models is not None
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    for number in range(20):
+        framework.save(b"x", str(tmp_path / f"{number}.pt"))
+    began = time.monotonic()
+    task.close()
+    stop.set()
+    for asker in askers:
+        asker.join()
+    assert time.monotonic() - began < model_files.SETTLE_S
+    assert len(task.models["output"]) == 20

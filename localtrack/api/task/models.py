@@ -73,11 +73,18 @@ class ModelsSection(Section):
     @property
     def models(self) -> TaskModels:
         """``{"input": [...], "output": [...]}``: lists of models, each also keyed by what the task calls it."""
-        record = self._read()
+        record = self._read_models()
         return TaskModels(
             input=ModelsList(self._models_of(record.input_models)),
             output=ModelsList(self._models_of(record.output_models)),
         )
+
+    def _read_models(self) -> TaskRecord:
+        """Return the task's record with what this process has saved and loaded so far."""
+        if self._session is not None and self._owned:
+            for action in self._session.on_read_models:
+                action()
+        return self._read()
 
     def _models_of(self, entries: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, Model]]:
         from localtrack.api.model import Model
@@ -97,12 +104,12 @@ class ModelsSection(Section):
     @property
     def input_models_id(self) -> dict[str, str]:
         """What the task calls each model that it starts from, to the model's id."""
-        return {str(one.get("name", "")): str(one.get("id", "")) for one in self._read().input_models}
+        return {str(one.get("name", "")): str(one.get("id", "")) for one in self._read_models().input_models}
 
     @property
     def output_models_id(self) -> dict[str, str]:
         """What the task calls each model that it made, to the model's id."""
-        return {str(one.get("name", "")): str(one.get("id", "")) for one in self._read().output_models}
+        return {str(one.get("name", "")): str(one.get("id", "")) for one in self._read_models().output_models}
 
     def update_output_model(
         self,
