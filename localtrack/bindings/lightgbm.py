@@ -115,8 +115,9 @@ def _train_frame() -> FrameType | None:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and str(frame.f_globals.get("__name__")).startswith("localtrack."):
         frame = frame.f_back
-    is_train = frame is not None and frame.f_code.co_name == "train"
-    return frame if is_train and frame is not None and frame.f_globals.get("__name__") == "lightgbm.engine" else None
+    if frame is None or (frame.f_globals.get("__name__"), frame.f_code.co_name) != ("lightgbm.engine", "train"):
+        return None
+    return frame
 
 
 def record_parameters(ctx: BindingContext, parameters: Any) -> None:

@@ -101,10 +101,10 @@ class EarlyParsers:
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
-        if not self._lock.acquire(timeout=_WAIT_S):
-            self._lock = threading.RLock()
-            self._lock.acquire()
         lock = self._lock
+        if not lock.acquire(timeout=_WAIT_S):
+            lock = self._lock = threading.RLock()
+            lock.acquire()
         try:
             yield
         finally:

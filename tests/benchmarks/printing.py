@@ -45,7 +45,7 @@ def printing(bench: Any) -> list[Any]:
             at_most(f"{what}, captured: more time of the caller", "%", _beyond(captured, alike, "caller_percent"), WANTED_PERCENT,
                     f"CPU time, median of {ROUNDS} pairs of {LINES} lines of {len(LINE)} characters, as fast as they come; less "
                     "what the same two streams differ by where none is captured"),
-            compare(f"{what}, not captured twice: more time of the caller", "%", [a["caller_percent"] for a in alike],
+            compare(f"{what}, two streams without capture: more time of the first", "%", [a["caller_percent"] for a in alike],
                     "what is taken off above"),
             compare(f"{what}, captured: more time of the process", "%", _beyond(captured, alike, "process_percent"),
                     "with the recording"),

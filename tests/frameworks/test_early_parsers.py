@@ -46,6 +46,16 @@ import typer
 def main(lr: float = 0.1, name: str = "a"): print("GOT", lr, name)
 typer.run(main)
 """
+CONFIGURED = """
+import dataclasses, {0}
+@dataclasses.dataclass
+class Args:
+    lr: float = 0.1
+    size: list[int] = dataclasses.field(default_factory=lambda: [1])
+args = {0}.{1}(Args)
+args.lr *= 2
+args.size.append(3)
+"""
 EDITED = {
     "click": CLICK + "args['lr'] *= 2\nargs['secret'] = ''\n",
     "fire": "import fire\nargs = fire.Fire(lambda lr=0.1, size=(1,), **more: dict(lr=lr, **more))\nargs['lr'] *= 2\n",
@@ -58,26 +68,8 @@ args = parser.parse_args()
 args.lr *= 2
 args.size.append(3)
 """,
-    "tyro": """
-import dataclasses, tyro
-@dataclasses.dataclass
-class Args:
-    lr: float = 0.1
-    size: list[int] = dataclasses.field(default_factory=lambda: [1])
-args = tyro.cli(Args)
-args.lr *= 2
-args.size.append(3)
-""",
-    "draccus": """
-import dataclasses, draccus
-@dataclasses.dataclass
-class Args:
-    lr: float = 0.1
-    size: list[int] = dataclasses.field(default_factory=lambda: [1])
-args = draccus.parse(Args)
-args.lr *= 2
-args.size.append(3)
-""",
+    "tyro": CONFIGURED.format("tyro", "cli"),
+    "draccus": CONFIGURED.format("draccus", "parse"),
 }
 
 
@@ -276,7 +268,6 @@ def test_somebody_elses_wrapper_runs_once(tmp_path: Path, way: str) -> None:
 {IMPORT}
 from unittest import mock
 {COMMAND}
-before = click.Command.parse_args
 original, calls = click.Command.parse_args, []
 def theirs(self, context, args):
     calls.append(args)
