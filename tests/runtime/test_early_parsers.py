@@ -36,3 +36,25 @@ def test_a_lock_that_nobody_gives_back_holds_no_parse_up(monkeypatch: pytest.Mon
     assert put_on
     watch._begin()  # without a wait
     watch.remove()
+
+
+def test_who_gives_up_on_a_lock_gives_back_his_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another thread has given up as well, and put its lock in place meanwhile."""
+    monkeypatch.setattr(early_parsers, "_WAIT_S", 0.05)
+    watch = EarlyParsers(lambda: lambda: None)
+    gone = threading.Thread(target=watch._lock.acquire)
+    gone.start()
+    gone.join()
+    others, own = threading.RLock(), threading.RLock()
+
+    class Overtaken:
+        def acquire(self) -> None:
+            own.acquire()
+            watch._lock = others
+
+        def release(self) -> None:
+            own.release()
+
+    monkeypatch.setattr(early_parsers.threading, "RLock", Overtaken)
+    watch._begin()
+    assert watch._is_over
